@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The way out for modes that report single events: one map, which user space
+ * makes a ring buffer or a perf buffer before it loads the object.
+ */
+#ifndef HELLO_EVENT_BPF_H
+#define HELLO_EVENT_BPF_H
+
+#include "hello.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 20);
+} hello_events SEC(".maps");
+
+/* Fills in who is running now. */
+static __always_inline void hello_task_here(struct hello_task *who)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	u64 pid_tgid = bpf_get_current_pid_tgid();
+
+	who->ktime = bpf_ktime_get_ns();
+	who->cgroup_id = bpf_get_current_cgroup_id();
+	who->pid = pid_tgid >> 32;
+	who->tid = pid_tgid;
+	who->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	who->uid = bpf_get_current_uid_gid();
+	bpf_get_current_comm(who->comm, sizeof(who->comm));
+}
+
+/*
+ * Hands a record to user space and books it as emitted or lost. The reader is
+ * not woken for every record: that would cost more than the record itself.
+ */
+static __always_inline void hello_emit(void *ctx, struct hello_ledger *ledger, void *record,
+				       u64 size)
+{
+	long err;
+
+	if (config.transport == HELLO_TRANSPORT_PERF) {
+		err = bpf_perf_event_output(ctx, &hello_events, BPF_F_CURRENT_CPU, record, size);
+	} else {
+		u64 flags = 0; /* wakes a reader that had read everything */
+
+		if (config.wakeup_bytes) {
+			u64 waiting = bpf_ringbuf_query(&hello_events, BPF_RB_AVAIL_DATA);
+
+			flags = waiting < config.wakeup_bytes ? BPF_RB_NO_WAKEUP :
+								BPF_RB_FORCE_WAKEUP;
+		}
+		err = bpf_ringbuf_output(&hello_events, record, size, flags);
+	}
+	hello_count(err ? &ledger->lost_buffer : &ledger->emitted);
+}
+
+#endif /* HELLO_EVENT_BPF_H */

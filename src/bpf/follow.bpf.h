@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Keeps hello_pids true while processes come and go. Included by every mode;
+ * user space loads hello_exit when processes are selected, hello_fork when
+ * their descendants are too.
+ */
+#ifndef HELLO_FOLLOW_BPF_H
+#define HELLO_FOLLOW_BPF_H
+
+#include "hello.bpf.h"
+
+/* Runs in the parent before the child first runs: fork, vfork and clone alike. */
+SEC("?raw_tp/sched_process_fork")
+int hello_fork(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *parent = (void *)ctx->args[0];
+	struct task_struct *child = (void *)ctx->args[1];
+	u32 parent_tgid = BPF_CORE_READ(parent, tgid);
+	u32 child_tgid = BPF_CORE_READ(child, tgid);
+	struct hello_ledger *ledger;
+	u8 yes = 1;
+
+	if (child_tgid == parent_tgid) /* a thread */
+		return 0;
+	if (!bpf_map_lookup_elem(&hello_pids, &parent_tgid))
+		return 0;
+	if (bpf_map_update_elem(&hello_pids, &child_tgid, &yes, BPF_ANY)) {
+		ledger = hello_ledger_here();
+		if (ledger)
+			hello_count(&ledger->unfollowed);
+	}
+	return 0;
+}
+
+/* A process id may be used again once its last thread is gone. */
+SEC("?raw_tp/sched_process_exit")
+int hello_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	u32 tgid = BPF_CORE_READ(task, tgid);
+
+	/* do_exit() has taken this thread off the count already. */
+	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+		bpf_map_delete_elem(&hello_pids, &tgid);
+	return 0;
+}
+
+#endif /* HELLO_FOLLOW_BPF_H */

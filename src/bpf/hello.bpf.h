@@ -1,0 +1,318 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * What every mode's kernel side has in common, once: the configuration, the
+ * filters, the ledger, the way out (ring or perf buffer) and the ABI of a call.
+ *
+ * A mode's handler reads like this:
+ *
+ *	struct hello_ledger *ledger = hello_begin();
+ *
+ *	if (!ledger)
+ *		return 0;		// not selected, and counted as such
+ *	... fill a record ...
+ *	hello_emit(ctx, ledger, &record, sizeof(record));
+ */
+#ifndef HELLO_BPF_H
+#define HELLO_BPF_H
+
+#include "vmlinux.h"
+
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+#include <bpf/bpf_tracing.h>
+
+/* Numbers of this architecture's tables, written by build.rs: NR_*, COMPAT_NR_*. */
+#include "syscall_nr.h"
+
+/*
+ * Puts a type into the object's BTF, from which libbpf-cargo makes the Rust
+ * type: a struct that no map or variable mentions would be left out. A pointer
+ * is enough and costs eight bytes.
+ */
+#define HELLO_EXPORT(name) const struct name *export_##name __attribute__((unused))
+
+/* Table that a system call's number belongs to. */
+enum hello_abi {
+	HELLO_ABI_NATIVE = 0, /* x86-64, arm64 */
+	HELLO_ABI_COMPAT = 1, /* i386, arm: 32-bit entry */
+	HELLO_ABI_X32 = 2,    /* x86-64 entry, bit 30 of the number set */
+	HELLO_ABIS = 3,
+};
+
+enum hello_select {
+	HELLO_SELECT_PIDS = 1,
+	HELLO_SELECT_UIDS = 2,
+	HELLO_SELECT_COMMS = 4,
+	HELLO_SELECT_CGROUP = 8,
+};
+
+enum hello_transport {
+	HELLO_TRANSPORT_RING = 0,
+	HELLO_TRANSPORT_PERF = 1,
+};
+
+enum {
+	HELLO_NR_MAX = 1024, /* numbers of one ABI's table lie below */
+	HELLO_CALL_WORDS = HELLO_NR_MAX / 64,
+};
+
+/* Set by user space before load; the verifier removes what is switched off. */
+struct hello_config {
+	u64 calls[HELLO_ABIS * HELLO_CALL_WORDS]; /* bit nr of each ABI: wanted */
+	u64 wakeup_bytes; /* wake the reader when so much waits; 0: at once */
+	u32 self_tgid;	  /* hello itself, never shown unless asked for */
+	u32 select;	  /* enum hello_select */
+	u32 transport;	  /* enum hello_transport */
+	u32 count_by;	  /* enum hello_axis */
+	u32 atomic;	  /* programs of this run can preempt each other */
+	u32 tag;	  /* marks this run's lines in the trace pipe */
+};
+
+/*
+ * One per CPU, so plain additions are exact. All are counts of events but the
+ * last, which counts processes. user space adds the CPUs up when the programs
+ * are detached: seen = filtered + emitted + lost.
+ */
+struct hello_ledger {
+	u64 seen;
+	u64 filtered;
+	u64 emitted;
+	u64 lost_buffer;  /* ring or perf buffer full */
+	u64 lost_map;	  /* counter map full */
+	u64 lost_scratch; /* scratch space in use by an interrupted run */
+	u64 unreadable;	  /* user memory could not be read */
+	u64 truncated;	  /* text longer than the record can be */
+	u64 unmatched;	  /* exit without its entry */
+	u64 unfollowed;	  /* descendants for which the pid map had no room */
+};
+
+/* Who did it: the same first field in every event. */
+struct hello_task {
+	u64 ktime; /* CLOCK_MONOTONIC, ns */
+	u64 cgroup_id;
+	u32 pid; /* thread group id */
+	u32 tid;
+	u32 ppid;
+	u32 uid;
+	u8 comm[TASK_COMM_LEN];
+};
+
+/* Which call of which table. */
+struct hello_call {
+	u32 abi; /* enum hello_abi */
+	u32 nr;
+};
+
+/* A section of its own: user space fills it alike in every mode's object. */
+const volatile struct hello_config config SEC(".rodata.hello") = {};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct hello_ledger);
+} hello_ledger SEC(".maps");
+
+/* Selected processes; with --follow or a COMMAND their descendants too. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u8);
+} hello_pids SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u8);
+} hello_uids SEC(".maps");
+
+struct hello_comm {
+	u8 text[TASK_COMM_LEN];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 1);
+	__type(key, struct hello_comm);
+	__type(value, u8);
+} hello_comms SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_CGROUP_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, u32);
+} hello_cgroup SEC(".maps");
+
+/* Adds one to a counter of this CPU's ledger. */
+static __always_inline void hello_count(u64 *counter)
+{
+	/*
+	 * A program never interrupts itself on a CPU, so one program alone can
+	 * add without an atomic. fentry programs are preemptible, and several of
+	 * them share the ledger: there the kernel may switch between the load
+	 * and the store.
+	 */
+	if (config.atomic)
+		__sync_fetch_and_add(counter, 1);
+	else
+		*counter += 1;
+}
+
+static __always_inline struct hello_ledger *hello_ledger_here(void)
+{
+	u32 zero = 0;
+
+	return bpf_map_lookup_elem(&hello_ledger, &zero);
+}
+
+/* The filters, cheapest first. */
+static __always_inline bool hello_selected(void)
+{
+	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+
+	if (config.select & HELLO_SELECT_PIDS) {
+		if (!bpf_map_lookup_elem(&hello_pids, &tgid))
+			return false;
+	} else if (tgid == config.self_tgid) {
+		return false;
+	}
+	if (config.select & HELLO_SELECT_UIDS) {
+		u32 uid = bpf_get_current_uid_gid();
+
+		if (!bpf_map_lookup_elem(&hello_uids, &uid))
+			return false;
+	}
+	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */
+	if (config.select & HELLO_SELECT_CGROUP &&
+	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
+		return false;
+	if (config.select & HELLO_SELECT_COMMS) {
+		struct hello_comm comm = {};
+
+		bpf_get_current_comm(&comm, sizeof(comm));
+		if (!bpf_map_lookup_elem(&hello_comms, &comm))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * Books an event as seen. Returns the ledger if it passes the filters, NULL if
+ * it ends here as filtered.
+ */
+static __always_inline struct hello_ledger *hello_begin(void)
+{
+	struct hello_ledger *ledger = hello_ledger_here();
+
+	if (!ledger)
+		return NULL;
+	hello_count(&ledger->seen);
+	if (hello_selected())
+		return ledger;
+	hello_count(&ledger->filtered);
+	return NULL;
+}
+
+/* Which call this is, from the number as the kernel's entry code has it. */
+static __always_inline struct hello_call hello_call(u64 number)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct hello_call call = { .abi = HELLO_ABI_NATIVE, .nr = number };
+
+#if defined(__TARGET_ARCH_x86)
+	/* TS_COMPAT, arch/x86/include/asm/thread_info.h: int 0x80 or sysenter. */
+	if (BPF_CORE_READ(task, thread_info.status) & 0x0002) {
+		call.abi = HELLO_ABI_COMPAT;
+	} else if (number != (u64)-1 && number & 0x40000000) {
+		call.abi = HELLO_ABI_X32;
+		call.nr &= ~0x40000000;
+	}
+#elif defined(__TARGET_ARCH_arm64)
+	/* TIF_32BIT, arch/arm64/include/asm/thread_info.h. */
+	if (BPF_CORE_READ(task, thread_info.flags) & (1 << 22))
+		call.abi = HELLO_ABI_COMPAT;
+#endif
+	return call;
+}
+
+/* Number of the call whose entry code saved these registers. */
+static __always_inline u64 hello_number(struct pt_regs *regs)
+{
+#if defined(__TARGET_ARCH_x86)
+	return BPF_CORE_READ(regs, orig_ax);
+#elif defined(__TARGET_ARCH_arm64)
+	return BPF_CORE_READ(regs, syscallno);
+#endif
+}
+
+/* Is it one of the calls that user space asked for? */
+static __always_inline bool hello_wanted(struct hello_call call)
+{
+	u32 word = call.abi * HELLO_CALL_WORDS + call.nr / 64;
+
+	if (call.nr >= HELLO_NR_MAX || word >= HELLO_ABIS * HELLO_CALL_WORDS)
+		return false;
+	return config.calls[word] >> (call.nr % 64) & 1;
+}
+
+/*
+ * Runs `handler(ctx, call)` at the entry of every system call that user space
+ * asked for, by each hook there is; user space loads the programs of one.
+ *
+ * - kprobe: one program, attached to the call's function for each ABI
+ *   (__x64_sys_execve, __ia32_compat_sys_execve, …), whose only argument is the
+ *   caller's saved registers. Cheap for all other calls.
+ * - fentry: the same by trampoline. The function is part of the loaded program,
+ *   so there have to be as many programs as functions; HELLO_FENTRY_SLOTS.
+ * - raw_tp, tracepoint: one program for all calls, which picks. Those that it
+ *   does not want pay one comparison.
+ */
+#define HELLO_ON_KPROBE(name, handler)                                               \
+	SEC("?kprobe")                                                               \
+	int name(struct pt_regs *ctx)                                                \
+	{                                                                            \
+		struct pt_regs *regs = (struct pt_regs *)PT_REGS_PARM1(ctx);         \
+                                                                                     \
+		return handler(ctx, hello_call(hello_number(regs)));                 \
+	}
+
+#define HELLO_ON_FENTRY(name, handler)                                               \
+	SEC("?fentry")                                                               \
+	int name(u64 *ctx)                                                           \
+	{                                                                            \
+		return handler(ctx, hello_call(hello_number((struct pt_regs *)ctx[0]))); \
+	}
+
+#define HELLO_ON_RAW_TP(name, handler)                                               \
+	SEC("?raw_tp/sys_enter")                                                     \
+	int name(struct bpf_raw_tracepoint_args *ctx)                                \
+	{                                                                            \
+		struct hello_call call = hello_call(ctx->args[1]);                   \
+                                                                                     \
+		return hello_wanted(call) ? handler(ctx, call) : 0;                  \
+	}
+
+#define HELLO_ON_TRACEPOINT(name, handler)                                           \
+	SEC("?tp/raw_syscalls/sys_enter")                                            \
+	int name(struct trace_event_raw_sys_enter *ctx)                              \
+	{                                                                            \
+		struct hello_call call = hello_call(ctx->id);                        \
+                                                                                     \
+		return hello_wanted(call) ? handler(ctx, call) : 0;                  \
+	}
+
+/* execve and execveat, each with its 64-bit, 32-bit and x32 entry. */
+#define HELLO_FENTRY_SLOTS(mode, handler)                                            \
+	HELLO_ON_FENTRY(mode##_fentry_0, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_1, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_2, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_3, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_4, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_5, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_6, handler)                                    \
+	HELLO_ON_FENTRY(mode##_fentry_7, handler)
+
+#endif /* HELLO_BPF_H */

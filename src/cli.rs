@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The command line: what can be said, which mode takes it, what is refused.
+//!
+//! Knows modes by name only; what they are arrives as a list of [`ModeInfo`].
+
+use std::ffi::OsString;
+use std::fmt;
+use std::num::NonZeroU64;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::CommandFactory as _;
+use clap::FromArgMatches as _;
+use clap::Parser;
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+use clap::builder::PossibleValuesParser;
+use clap::parser::ValueSource;
+
+/// What the command line has to know of a mode.
+#[derive(Debug)]
+pub struct ModeInfo {
+    /// Its name, the stem of its files and the prefix of its programs and maps.
+    pub name: &'static str,
+    /// One line for `--help` and `--list`.
+    pub about: &'static str,
+    /// The hooks it can use, in the order in which `--attach auto` tries them.
+    pub hooks: &'static [Hook],
+    /// Long names of the options it takes beside those that all modes take.
+    pub options: &'static [&'static str],
+}
+
+/// Options that are not for every mode; each mode lists those it takes.
+const SPECIAL: &[&str] = &[
+    "syscalls",
+    "interval",
+    "by",
+    "top",
+    "message",
+    "transport",
+    "buffer-size",
+    "pin",
+];
+
+/// Where in the kernel a mode's programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A breakpoint on a kernel function.
+    Kprobe,
+    /// A trampoline at a kernel function (BPF_PROG_TYPE_TRACING).
+    Fentry,
+    /// A classic tracepoint, through tracefs and perf.
+    Tracepoint,
+    /// A raw tracepoint: the tracepoint's own arguments, no tracefs.
+    RawTp,
+}
+
+impl Hook {
+    /// As `--attach` spells it, and as the suffix of a program's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tracepoint",
+            Self::RawTp => "raw_tp",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `--attach`: one hook, or the first of the mode's that works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// The first that works.
+    Auto,
+    /// This one or none.
+    Only(Hook),
+}
+
+impl ValueEnum for Attach {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Auto,
+            Self::Only(Hook::Kprobe),
+            Self::Only(Hook::Fentry),
+            Self::Only(Hook::Tracepoint),
+            Self::Only(Hook::RawTp),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Only(hook) => hook.name(),
+        }))
+    }
+}
+
+/// `--transport`: how events reach user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TransportChoice {
+    /// The ring buffer where the kernel has it (Linux 5.8), else the perf buffer.
+    Auto,
+    /// One ring buffer for all CPUs.
+    Ring,
+    /// A perf buffer for each CPU.
+    Perf,
+}
+
+/// `--output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Text,
+    /// One object a line for programs.
+    Json,
+}
+
+/// `--by`: what a counter stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Axis {
+    /// System call and the ABI it was made by.
+    Syscall,
+    /// Real user id.
+    Uid,
+    /// Process (thread group) id.
+    Pid,
+    /// Command name of the thread.
+    Comm,
+    /// Control group (version 2).
+    Cgroup,
+}
+
+/// See what happens at the system-call boundary of this host: programs run,
+/// files opened, system calls made, with an account of every event lost.
+#[derive(Debug, Parser)]
+#[command(
+    name = "hello",
+    disable_version_flag = true,
+    max_term_width = 100,
+    after_help = "Examples:\n  \
+        sudo hello --mode buffer                  every execve: pid, uid, command, message\n  \
+        sudo hello --mode file -- ls              the files that ls opens\n  \
+        sudo hello --mode syscount --by uid       system calls per user, every 2 seconds\n  \
+        sudo hello --mode syscount -p 1 -d 10     what process 1 calls in 10 seconds\n\n\
+        Exit status: 0 done, 1 failed, 2 wrong usage, 3 lost events under --strict.\n\
+        With COMMAND: its own status, 128+signal if one killed it, 125 hello failed,\n\
+        126 COMMAND not executable, 127 COMMAND not found."
+)]
+pub struct Args {
+    /// What to show
+    #[arg(long, value_name = "MODE", required_unless_present_any = ["list", "version"])]
+    pub mode: Option<String>,
+
+    /// Only these processes
+    #[arg(short, long, value_name = "PID,…", value_delimiter = ',', help_heading = "Selection",
+          value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
+    pub pid: Vec<u32>,
+
+    /// Only these users, by name or number
+    #[arg(
+        short,
+        long,
+        value_name = "USER,…",
+        value_delimiter = ',',
+        help_heading = "Selection"
+    )]
+    pub uid: Vec<String>,
+
+    /// Only these commands: the thread's name, at most 15 bytes, exact
+    #[arg(short, long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Selection",
+          value_parser = parse_comm)]
+    pub comm: Vec<String>,
+
+    /// Only this control group (version 2) and all below it
+    #[arg(long, value_name = "PATH", help_heading = "Selection")]
+    pub cgroup: Option<PathBuf>,
+
+    /// With --pid: their descendants too, from now on
+    #[arg(short, long, help_heading = "Selection", requires = "pid")]
+    pub follow: bool,
+
+    /// Only these system calls, by name or number
+    #[arg(
+        long,
+        value_name = "LIST",
+        value_delimiter = ',',
+        help_heading = "Selection"
+    )]
+    pub syscalls: Vec<String>,
+
+    /// Stop after TIME (10, 500ms, 2m)
+    #[arg(short, long, value_name = "TIME", value_parser = parse_time, help_heading = "When to stop")]
+    pub duration: Option<Duration>,
+
+    /// Stop after N events, or N tables
+    #[arg(short = 'n', long, value_name = "N", help_heading = "When to stop")]
+    pub count: Option<NonZeroU64>,
+
+    /// How often a table is printed [default: 2s; with COMMAND once, at its end]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_time, help_heading = "Tables")]
+    pub interval: Option<Duration>,
+
+    /// What to count by, any combination
+    #[arg(
+        long,
+        value_name = "KEYS",
+        value_delimiter = ',',
+        help_heading = "Tables"
+    )]
+    pub by: Vec<Axis>,
+
+    /// Only the N largest rows
+    #[arg(long, value_name = "N", help_heading = "Tables")]
+    pub top: Option<NonZeroU64>,
+
+    /// Keep the counters in DIR (a bpffs) and go on from them next time
+    #[arg(long, value_name = "DIR", help_heading = "Tables")]
+    pub pin: Option<PathBuf>,
+
+    /// The message; WHO is a user, `odd` or `even` (process id); repeatable
+    #[arg(long, value_name = "[WHO=]TEXT", help_heading = "Output")]
+    pub message: Vec<String>,
+
+    /// Text for people, or one JSON object a line
+    #[arg(
+        short,
+        long,
+        value_name = "FORMAT",
+        default_value = "text",
+        help_heading = "Output"
+    )]
+    pub output: Format,
+
+    /// Which hook; auto takes the first that works and says which
+    #[arg(
+        long,
+        value_name = "HOOK",
+        default_value = "auto",
+        help_heading = "Kernel"
+    )]
+    pub attach: Attach,
+
+    /// Ring buffer or perf buffer; auto is ring where the kernel has it
+    #[arg(
+        long,
+        value_name = "BUFFER",
+        default_value = "auto",
+        help_heading = "Kernel"
+    )]
+    pub transport: TransportChoice,
+
+    /// Of the ring, or of each CPU's perf buffer (64K, 4M), rounded up to a power of two
+    /// [default: ring 1M, perf 256K]
+    #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Kernel")]
+    pub buffer_size: Option<u32>,
+
+    /// BTF for kernels that carry none
+    #[arg(long, value_name = "FILE", help_heading = "Kernel")]
+    pub btf: Option<PathBuf>,
+
+    /// Exit with 3 if anything was lost
+    #[arg(long)]
+    pub strict: bool,
+
+    /// The modes, their hooks and maps, and the fields of their tracepoints here
+    #[arg(long, conflicts_with = "mode")]
+    pub list: bool,
+
+    /// Also what libbpf and the verifier say
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Print version
+    #[arg(short = 'V', long)]
+    pub version: bool,
+
+    /// Run COMMAND and trace it and its descendants, all of it; under sudo it runs as the
+    /// user who called sudo
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// A mistake in what was asked for, not in carrying it out: exit status 2.
+#[derive(Debug)]
+pub struct UsageError(pub String);
+
+impl fmt::Display for UsageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for UsageError {}
+
+/// What is to be done.
+#[derive(Debug)]
+pub enum Parsed {
+    /// Carry this out.
+    Run(Box<Args>),
+    /// Print this on standard output and be done (`--help`).
+    Say(String),
+}
+
+/// The command with the modes' names filled in.
+pub fn command(modes: &[ModeInfo]) -> clap::Command {
+    let values: Vec<PossibleValue> = modes
+        .iter()
+        .map(|mode| PossibleValue::new(mode.name).help(mode.about))
+        .collect();
+    Args::command().mut_arg("mode", |arg| {
+        arg.value_parser(PossibleValuesParser::new(values))
+    })
+}
+
+/// Reads the command line.
+///
+/// # Errors
+/// A [`UsageError`] that says in one or two lines what is wrong with it.
+pub fn parse(
+    modes: &[ModeInfo],
+    words: impl IntoIterator<Item = OsString>,
+) -> Result<Parsed, UsageError> {
+    let matches = match command(modes).try_get_matches_from(words) {
+        Ok(matches) => matches,
+        Err(error) if !error.use_stderr() => return Ok(Parsed::Say(error.render().to_string())),
+        Err(error) => return Err(UsageError(brief(&error))),
+    };
+    let args = Args::from_arg_matches(&matches).map_err(|error| UsageError(brief(&error)))?;
+    if let Some(mode) = modes
+        .iter()
+        .find(|mode| Some(mode.name) == args.mode.as_deref())
+    {
+        for option in SPECIAL {
+            let id = option.replace('-', "_");
+            if matches.value_source(&id) == Some(ValueSource::CommandLine)
+                && !mode.options.contains(option)
+            {
+                return Err(not_for(modes, mode, option));
+            }
+        }
+        if let Attach::Only(hook) = args.attach
+            && !mode.hooks.contains(&hook)
+        {
+            let hooks: Vec<_> = mode.hooks.iter().map(|hook| hook.name()).collect();
+            return Err(UsageError(format!(
+                "--attach {hook} is nothing that --mode {} can use; it has: {}",
+                mode.name,
+                hooks.join(", ")
+            )));
+        }
+    }
+    Ok(Parsed::Run(Box::new(args)))
+}
+
+fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {
+    let takers: Vec<_> = modes
+        .iter()
+        .filter(|mode| mode.options.contains(&option))
+        .map(|mode| mode.name)
+        .collect();
+    UsageError(format!(
+        "--{option} has no use in --mode {}; it is for: {}",
+        mode.name,
+        takers.join(", ")
+    ))
+}
+
+/// clap's message without its usage block: what is wrong and its tip, nothing else.
+fn brief(error: &clap::Error) -> String {
+    let text = error.render().to_string();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .take_while(|line| !line.starts_with("Usage:"))
+        .filter(|line| !line.is_empty() && !line.starts_with("For more information"))
+        .collect();
+    let mut text = lines.join(" ");
+    if let Some(rest) = text.strip_prefix("error: ") {
+        text = rest.to_owned();
+    }
+    format!("{text}\ntry 'hello --help'")
+}
+
+/// A thread's name as the kernel keeps it: 1 to 15 bytes (TASK_COMM_LEN, proc(5)).
+fn parse_comm(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a command name is not empty".into()),
+        1..=15 => Ok(text.to_owned()),
+        _ => Err(format!(
+            "the kernel keeps 15 bytes of a command's name: use {:?}",
+            text.char_indices()
+                .take_while(|(at, char)| at + char.len_utf8() <= 15)
+                .map(|(_, char)| char)
+                .collect::<String>()
+        )),
+    }
+}
+
+/// `10` (seconds), `500ms`, `2m`, `1h30m`.
+fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "a time is a number of seconds or e.g. 500ms, 2m, 1h30m".to_owned())?,
+    };
+    if time.is_zero() {
+        return Err("a time is more than zero".into());
+    }
+    Ok(time)
+}
+
+/// `4096`, `64K`, `4M`, `1G`, each with or without `B` or `iB`; rounded up to a
+/// power of two of at least one page.
+fn parse_size(text: &str) -> Result<u32, String> {
+    let upper = text.to_ascii_uppercase();
+    let bare = upper
+        .strip_suffix("IB")
+        .or_else(|| upper.strip_suffix('B'))
+        .unwrap_or(&upper);
+    let (digits, factor) = match bare.chars().last() {
+        Some('K') => (&bare[..bare.len() - 1], 1 << 10),
+        Some('M') => (&bare[..bare.len() - 1], 1 << 20),
+        Some('G') => (&bare[..bare.len() - 1], 1 << 30),
+        _ => (bare, 1),
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or("a size is a number of bytes or e.g. 64K, 4M")?;
+    if bytes == 0 || bytes > 1 << 30 {
+        return Err("a buffer has between 1 byte and 1G".into());
+    }
+    Ok(u32::try_from(bytes.next_power_of_two())
+        .unwrap_or(1 << 30)
+        .max(4096))
+}
+
+#[cfg(test)]
+#[path = "cli/tests.rs"]
+mod tests;

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: BSD-2-Clause
+use super::*;
+
+#[test]
+fn clap_is_content() {
+    command(&[]).debug_assert();
+}
+
+#[test]
+fn times() {
+    assert_eq!(parse_time("10"), Ok(Duration::from_secs(10)));
+    assert_eq!(parse_time("0.5"), Ok(Duration::from_millis(500)));
+    assert_eq!(parse_time("500ms"), Ok(Duration::from_millis(500)));
+    assert_eq!(parse_time("2m"), Ok(Duration::from_secs(120)));
+    for bad in [
+        "",
+        "0",
+        "-1",
+        "ten",
+        "5 parsecs",
+        "nan",
+        "inf",
+        "1e300",
+        "0ms",
+    ] {
+        assert!(parse_time(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn sizes() {
+    assert_eq!(parse_size("1"), Ok(4096));
+    assert_eq!(parse_size("4096"), Ok(4096));
+    assert_eq!(parse_size("5000"), Ok(8192));
+    assert_eq!(parse_size("64K"), Ok(64 << 10));
+    assert_eq!(parse_size("3MiB"), Ok(4 << 20));
+    assert_eq!(parse_size("1g"), Ok(1 << 30));
+    for bad in [
+        "",
+        "0",
+        "K",
+        "-1",
+        "1T",
+        "2G",
+        "99999999999999999999",
+        "1.5M",
+    ] {
+        assert!(parse_size(bad).is_err(), "{bad:?}");
+    }
+}
+
+#[test]
+fn comms() {
+    assert_eq!(parse_comm("systemd-journal"), Ok("systemd-journal".into()));
+    assert!(parse_comm("").is_err());
+    assert!(
+        parse_comm("systemd-journald")
+            .unwrap_err()
+            .contains("\"systemd-journal\"")
+    );
+    assert!(parse_comm("ééééééééé").unwrap_err().contains("\"ééééééé\""));
+}

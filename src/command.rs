@@ -1,0 +1,297 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Runs COMMAND: started, held before its exec, let go when the programs are
+//! attached, so that its own execve is the first thing they see.
+
+use std::env;
+use std::ffi::CString;
+use std::ffi::OsStr;
+use std::ffi::OsString;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::libc;
+use nix::sys::signal;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::Signal;
+use nix::sys::wait::WaitStatus;
+use nix::sys::wait::waitpid;
+use nix::unistd;
+use nix::unistd::ForkResult;
+use nix::unistd::Gid;
+use nix::unistd::Pid;
+use nix::unistd::Uid;
+
+use crate::enrich::users::User;
+use crate::enrich::users::Users;
+use crate::enrich::users::supplementary_groups;
+use crate::session::pidfd_open;
+
+/// Exit status when COMMAND was found but could not be executed (env(1)).
+pub const NOT_EXECUTABLE: u8 = 126;
+/// Exit status when COMMAND was not found (env(1)).
+pub const NOT_FOUND: u8 = 127;
+
+/// A COMMAND that could not be run: the message and the exit status.
+#[derive(Debug)]
+pub struct CommandError(pub String, pub u8);
+
+impl std::fmt::Display for CommandError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for CommandError {}
+
+/// A child that waits for the word to become COMMAND.
+#[derive(Debug)]
+pub struct Command {
+    pid: Pid,
+    pidfd: OwnedFd,
+    name: String,
+    go: Option<OwnedFd>,
+    /// Carries errno if execve fails; closed by a successful one.
+    failure: OwnedFd,
+    status: Option<u8>,
+}
+
+impl Command {
+    /// Forks the child and leaves it waiting. To be called while hello has one
+    /// thread.
+    ///
+    /// # Errors
+    /// [`CommandError`] if there is no such program; what fork(2) says.
+    pub fn hold(words: &[OsString], users: &Users) -> Result<Self> {
+        let name = words[0].to_string_lossy().into_owned();
+        let path = find(&words[0])
+            .ok_or_else(|| CommandError(format!("{name}: command not found"), NOT_FOUND))?;
+        let user = invoking_user(users);
+        let c = |text: &OsStr| CString::new(text.as_bytes()).context("a NUL byte in COMMAND");
+        let program = c(path.as_os_str())?;
+        let argv = words
+            .iter()
+            .map(|word| c(word))
+            .collect::<Result<Vec<_>>>()?;
+        let envp = environment(user.as_ref().map(|(user, _)| user))
+            .iter()
+            .map(|text| c(text))
+            .collect::<Result<Vec<_>>>()?;
+
+        let (wait, go) = unistd::pipe2(OFlag::O_CLOEXEC).context("pipe")?;
+        let (failure, report) = unistd::pipe2(OFlag::O_CLOEXEC).context("pipe")?;
+        // SAFETY: hello has one thread yet, so the child may do what it likes; all
+        // that it needs was allocated above.
+        match unsafe { unistd::fork() }.context("fork")? {
+            ForkResult::Child => {
+                drop(go);
+                drop(failure);
+                let errno = become_command(&wait, user.as_ref(), &program, &argv, &envp);
+                let _ = unistd::write(&report, &(errno as i32).to_ne_bytes());
+                // SAFETY: _exit(2) takes no memory and never returns.
+                unsafe { libc::_exit(i32::from(NOT_EXECUTABLE)) }
+            }
+            ForkResult::Parent { child } => Ok(Self {
+                pid: child,
+                pidfd: pidfd_open(child.as_raw().cast_unsigned())?,
+                name,
+                go: Some(go),
+                failure,
+                status: None,
+            }),
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.pid.as_raw().cast_unsigned()
+    }
+
+    /// Lets it run.
+    ///
+    /// # Errors
+    /// [`CommandError`] if its execve failed.
+    pub fn release(&mut self) -> Result<()> {
+        let Some(go) = self.go.take() else {
+            return Ok(());
+        };
+        unistd::write(&go, b"g").context("cannot start COMMAND")?;
+        let mut errno = [0; 4];
+        let read = loop {
+            match unistd::read(&self.failure, &mut errno) {
+                Err(Errno::EINTR) => {}
+                other => break other.unwrap_or(0),
+            }
+        };
+        if read < errno.len() {
+            return Ok(()); // closed by its exec
+        }
+        self.wait();
+        let errno = Errno::from_raw(i32::from_ne_bytes(errno));
+        let status = if errno == Errno::ENOENT {
+            NOT_FOUND
+        } else {
+            NOT_EXECUTABLE
+        };
+        Err(CommandError(
+            format!("cannot run {}: {}", self.name, errno.desc()),
+            status,
+        )
+        .into())
+    }
+
+    /// Passes a signal on.
+    pub fn kill(&self, signal: Signal) {
+        if self.status.is_none() {
+            let _ = signal::kill(self.pid, signal);
+        }
+    }
+
+    /// Waits for its end: its status, or 128 and the signal that killed it.
+    pub fn wait(&mut self) -> u8 {
+        if let Some(status) = self.status {
+            return status;
+        }
+        let status = loop {
+            match waitpid(self.pid, None) {
+                Ok(WaitStatus::Exited(_, code)) => break u8::try_from(code & 0xff).unwrap_or(1),
+                Ok(WaitStatus::Signaled(_, signal, _)) => {
+                    break 128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(127));
+                }
+                Ok(_) | Err(Errno::EINTR) => {}
+                Err(_) => break 1,
+            }
+        };
+        self.status = Some(status);
+        status
+    }
+}
+
+impl AsFd for Command {
+    /// Readable when COMMAND has ended (pidfd_open(2)).
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+impl Drop for Command {
+    /// A COMMAND that was never let go ends when the pipe closes; leave no zombie.
+    fn drop(&mut self) {
+        if self.go.take().is_some() {
+            self.wait();
+        }
+    }
+}
+
+/// The child's side: takes on the user, waits for the word, becomes COMMAND. From
+/// the word on the only system call is the execve. Returns only if that failed.
+fn become_command(
+    wait: &OwnedFd,
+    user: Option<&(User, Vec<Gid>)>,
+    program: &CString,
+    argv: &[CString],
+    envp: &[CString],
+) -> Errno {
+    // SAFETY: SIG_DFL installs no handler. Rust ignores SIGPIPE, COMMAND must not.
+    let _ = unsafe { signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
+    if let Some((user, groups)) = user {
+        let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
+        let changed = unistd::setgroups(groups)
+            .and_then(|()| unistd::setresgid(gid, gid, gid))
+            .and_then(|()| unistd::setresuid(uid, uid, uid));
+        if let Err(errno) = changed {
+            return errno;
+        }
+    }
+    loop {
+        match unistd::read(wait, &mut [0]) {
+            Ok(1) => break,
+            Err(Errno::EINTR) => {}
+            // hello is gone or gave up.
+            // SAFETY: as in hold().
+            _ => unsafe { libc::_exit(0) },
+        }
+    }
+    match unistd::execve(program, argv, envp) {
+        Ok(never) => match never {},
+        Err(errno) => errno,
+    }
+}
+
+/// Looks COMMAND up as execvp(3) would, so that no failed attempt of ours is
+/// traced as its first calls.
+fn find(name: &OsStr) -> Option<PathBuf> {
+    if name.as_bytes().contains(&b'/') {
+        return Some(PathBuf::from(name));
+    }
+    let path = env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
+    let found: Vec<PathBuf> = env::split_paths(&path)
+        .map(|folder| folder.join(name))
+        .filter(|file| file.is_file())
+        .collect();
+    found
+        .iter()
+        .find(|file| is_executable(file))
+        .or(found.first())
+        .cloned()
+}
+
+fn is_executable(file: &Path) -> bool {
+    unistd::access(file, unistd::AccessFlags::X_OK).is_ok()
+}
+
+/// Who called sudo, if hello runs as root by it.
+fn invoking_user(users: &Users) -> Option<(User, Vec<Gid>)> {
+    if !Uid::effective().is_root() {
+        return None;
+    }
+    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
+    let (uid, gid) = (number("SUDO_UID")?, number("SUDO_GID")?);
+    if uid == 0 {
+        return None;
+    }
+    let user = users.user(uid).cloned().unwrap_or_else(|| User {
+        name: env::var("SUDO_USER").unwrap_or_else(|_| uid.to_string()),
+        uid,
+        gid,
+        home: "/".into(),
+        shell: "/bin/sh".into(),
+    });
+    let file = fs::read("/etc/group").unwrap_or_default();
+    let mut groups = supplementary_groups(&file, &user.name);
+    groups.push(gid);
+    let user = User { gid, ..user };
+    Some((user, groups.into_iter().map(Gid::from_raw).collect()))
+}
+
+/// hello's environment, with what names the user changed to who called sudo.
+fn environment(user: Option<&User>) -> Vec<OsString> {
+    let mut pairs: Vec<(OsString, OsString)> = env::vars_os().collect();
+    if let Some(user) = user {
+        for (name, value) in [
+            ("HOME", &user.home),
+            ("USER", &user.name),
+            ("LOGNAME", &user.name),
+            ("SHELL", &user.shell),
+        ] {
+            pairs.retain(|(key, _)| key != name);
+            pairs.push((name.into(), value.into()));
+        }
+    }
+    pairs
+        .into_iter()
+        .map(|(mut pair, value)| {
+            pair.push("=");
+            pair.push(value);
+            pair
+        })
+        .collect()
+}

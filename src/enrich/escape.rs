@@ -1,0 +1,91 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Bytes from a process, made harmless for a terminal.
+
+/// Appends `bytes` to `out` as strace prints strings, without the quotes around
+/// them: `\n`, `\t`, `\"`, `\\`, other control bytes and whatever is not UTF-8 in
+/// octal. Valid UTF-8 stays, except what steers a terminal or the direction of
+/// text (C1 controls, bidirectional overrides, line separators).
+///
+/// A name can therefore neither move the cursor, nor hide a line, nor fake one.
+pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    for chunk in bytes.utf8_chunks() {
+        let valid = chunk.valid();
+        for (at, char) in valid.char_indices() {
+            let rest = valid.as_bytes().get(at + char.len_utf8()).copied();
+            match char {
+                '\n' => out.extend(b"\\n"),
+                '\t' => out.extend(b"\\t"),
+                '\r' => out.extend(b"\\r"),
+                '\u{b}' => out.extend(b"\\v"),
+                '\u{c}' => out.extend(b"\\f"),
+                '"' => out.extend(b"\\\""),
+                '\\' => out.extend(b"\\\\"),
+                char if steers(char) => {
+                    let mut buffer = [0; 4];
+                    let encoded = char.encode_utf8(&mut buffer).as_bytes();
+                    for (index, byte) in encoded.iter().enumerate() {
+                        let next = encoded.get(index + 1).copied().or(rest);
+                        octal(out, *byte, next);
+                    }
+                }
+                char => out.extend(char.encode_utf8(&mut [0; 4]).as_bytes()),
+            }
+        }
+        let invalid = chunk.invalid();
+        for byte in invalid {
+            // The byte after may be a digit of the next chunk: three digits always do.
+            octal(out, *byte, Some(b'0'));
+        }
+    }
+}
+
+fn steers(char: char) -> bool {
+    char.is_control()
+        || matches!(char,
+            '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// As few digits as strace uses, unless a digit follows.
+fn octal(out: &mut Vec<u8>, byte: u8, next: Option<u8>) {
+    let text = if next.is_some_and(|next| next.is_ascii_digit()) {
+        format!("\\{byte:03o}")
+    } else {
+        format!("\\{byte:o}")
+    };
+    out.extend(text.as_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn escaped(bytes: &[u8]) -> String {
+        let mut out = Vec::new();
+        escape(&mut out, bytes);
+        String::from_utf8(out).expect("escaped text is UTF-8")
+    }
+
+    #[test]
+    fn as_strace_does() {
+        assert_eq!(escaped(b"/etc/passwd"), "/etc/passwd");
+        assert_eq!(escaped(b"a\nb\tc\rd"), "a\\nb\\tc\\rd");
+        assert_eq!(escaped(b"say \"hi\" \\"), "say \\\"hi\\\" \\\\");
+        assert_eq!(escaped(b"\x1b[2J"), "\\33[2J");
+        assert_eq!(escaped(b"\x1b2"), "\\0332");
+        assert_eq!(escaped(b"\x00\x7f"), "\\0\\177");
+        assert_eq!(escaped(b"\xff\xfe9"), "\\377\\3769");
+        assert_eq!(escaped("grün 日本".as_bytes()), "grün 日本");
+    }
+
+    #[test]
+    fn what_steers_a_terminal_is_gone() {
+        assert_eq!(escaped("\u{9b}2J".as_bytes()), "\\302\\2332J");
+        assert_eq!(
+            escaped("\u{202e}gpj.exe".as_bytes()),
+            "\\342\\200\\256gpj.exe"
+        );
+        let all: Vec<u8> = (0..=255).collect();
+        assert!(!escaped(&all).chars().any(char::is_control));
+    }
+}

@@ -1,0 +1,11 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! From what the kernel knows (numbers) to what people read (names). Pure: the
+//! clock and the tables are passed in, nothing is printed.
+
+pub mod cgroups;
+pub mod escape;
+pub mod flags;
+pub mod host;
+pub mod syscalls;
+pub mod time;
+pub mod users;

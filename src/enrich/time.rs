@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Kernel time stamps as wall-clock time.
+
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use nix::time::ClockId;
+use nix::time::clock_gettime;
+
+/// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Clock {
+    /// Nanoseconds.
+    offset: i128,
+}
+
+impl Clock {
+    /// Reads both clocks. To be read again now and then: the wall clock is
+    /// stepped and slewed, and CLOCK_MONOTONIC stands still in suspend.
+    pub fn now() -> Self {
+        let read = |id| {
+            clock_gettime(id).map_or(0, |t| {
+                i128::from(t.tv_sec()) * 1_000_000_000 + i128::from(t.tv_nsec())
+            })
+        };
+        let before = read(ClockId::CLOCK_MONOTONIC);
+        let real = read(ClockId::CLOCK_REALTIME);
+        let after = read(ClockId::CLOCK_MONOTONIC);
+        Self {
+            offset: real - (before + after) / 2,
+        }
+    }
+
+    /// With a given difference, for tests.
+    pub fn fixed(offset: Duration) -> Self {
+        Self {
+            offset: i128::try_from(offset.as_nanos()).unwrap_or(i128::MAX),
+        }
+    }
+
+    /// `ktime` (CLOCK_MONOTONIC, ns; `bpf_ktime_get_ns`) as RFC 3339 in UTC with
+    /// nanoseconds: `2026-02-28T12:00:00.000000001Z`.
+    pub fn rfc3339(&self, ktime: u64) -> humantime::Rfc3339Timestamp {
+        let nanos = u64::try_from(i128::from(ktime) + self.offset).unwrap_or(0);
+        let time: SystemTime = UNIX_EPOCH + Duration::from_nanos(nanos);
+        humantime::format_rfc3339_nanos(time)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nanoseconds_survive() {
+        let clock = Clock::fixed(Duration::from_secs(1_772_280_000));
+        assert_eq!(
+            clock.rfc3339(1).to_string(),
+            "2026-02-28T12:00:00.000000001Z"
+        );
+    }
+}

@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! hello: what happens at the system-call boundary of a Linux host.
+//!
+//! The tour, in the order in which a run goes through the house:
+//!
+//! - [`cli`] reads the command line; it knows modes by name only.
+//! - [`preflight`] says what this machine lacks, before the kernel says EPERM.
+//! - [`command`] starts COMMAND and holds it before its exec.
+//! - [`select`] resolves who is traced into configuration and filter maps.
+//! - [`modes`] has a room for each mode; its kernel side lies in `src/bpf`.
+//! - [`session`] opens, loads, attaches and polls what the mode brings, then
+//!   detaches and drains it.
+//! - [`transport`] carries records by ring or perf buffer, [`wire`] makes values of
+//!   them, [`enrich`] finds the names to the numbers, [`output`] prints.
+//! - [`ledger`] accounts for every event.
+
+pub mod cli;
+pub mod command;
+pub mod enrich;
+pub mod ledger;
+pub mod modes;
+pub mod output;
+pub mod preflight;
+pub mod run;
+pub mod select;
+pub mod session;
+pub mod transport;
+pub mod wire;

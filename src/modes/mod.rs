@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The modes. Each is a room of two files: `src/bpf/NAME.bpf.c` and
+//! `src/modes/NAME.rs`, which has an `INFO`, an `OBJECT` and a `run`. To add one,
+//! write the two and put its name into the list below.
+
+use anyhow::Result;
+
+use crate::cli::ModeInfo;
+use crate::ledger::Ledger;
+use crate::session::Context;
+
+/// Includes a mode's generated skeleton as `mod skel`, with the object's bytes.
+macro_rules! skeleton {
+    ($mode:literal) => {
+        pub(super) mod skel {
+            #![allow(missing_docs, unreachable_pub, dead_code, unsafe_op_in_unsafe_fn)]
+            #![allow(clippy::all, clippy::pedantic, clippy::undocumented_unsafe_blocks)]
+            #![allow(
+                clippy::uninlined_format_args,
+                clippy::redundant_closure_for_method_calls
+            )]
+            include!(concat!(env!("OUT_DIR"), "/", $mode, ".skel.rs"));
+            pub(in crate::modes) const OBJECT: &[u8] =
+                include_bytes!(concat!(env!("OUT_DIR"), "/", $mode, ".bpf.o"));
+        }
+    };
+}
+
+mod events;
+
+macro_rules! modes {
+    ($($mode:ident),+ $(,)?) => {
+        $(pub mod $mode;)+
+
+        /// All modes, in the order of the book.
+        pub const MODES: &[Mode] = &[$(Mode {
+            info: &$mode::INFO,
+            object: $mode::skel::OBJECT,
+            run: $mode::run,
+        }),+];
+    };
+}
+
+modes! { buffer }
+
+/// A mode as the rest of the program sees it.
+#[derive(Debug)]
+pub struct Mode {
+    /// What the command line has to know of it.
+    pub info: &'static ModeInfo,
+    /// Its kernel side, the bytes of the ELF object.
+    pub object: &'static [u8],
+    run: fn(&mut Context) -> Result<Ledger>,
+}
+
+impl Mode {
+    /// The mode of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        MODES.iter().find(|mode| mode.info.name == name)
+    }
+
+    /// Runs it to its end.
+    ///
+    /// # Errors
+    /// What failed, why, and what to do.
+    pub fn run(&self, cx: &mut Context) -> Result<Ledger> {
+        (self.run)(cx)
+    }
+
+    /// Does it print tables of counts, not events?
+    pub fn counts(&self) -> bool {
+        self.info.options.contains(&"by")
+    }
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! JSON, written directly: one object a line, no tree in between.
+
+use std::fmt::Display;
+use std::io::Write as _;
+
+/// An object under construction at the end of a line. Keys are ours and need no
+/// escaping; values may be anything.
+#[derive(Debug)]
+pub struct Object<'a> {
+    line: &'a mut Vec<u8>,
+    first: bool,
+}
+
+impl<'a> Object<'a> {
+    /// Opens an object.
+    pub fn new(line: &'a mut Vec<u8>) -> Self {
+        line.push(b'{');
+        Self { line, first: true }
+    }
+
+    /// Closes it.
+    pub fn end(self) {
+        self.line.push(b'}');
+    }
+
+    fn key(&mut self, key: &str) {
+        if !self.first {
+            self.line.push(b',');
+        }
+        self.first = false;
+        let _ = write!(self.line, "\"{key}\":");
+    }
+
+    /// A string.
+    pub fn str(&mut self, key: &str, value: &str) {
+        self.key(key);
+        string(self.line, value);
+    }
+
+    /// A string, or null.
+    pub fn opt_str(&mut self, key: &str, value: Option<&str>) {
+        match value {
+            Some(value) => self.str(key, value),
+            None => self.null(key),
+        }
+    }
+
+    /// A number.
+    pub fn num(&mut self, key: &str, value: impl Into<i128>) {
+        self.key(key);
+        let _ = write!(self.line, "{}", value.into());
+    }
+
+    /// A string of something that needs no escaping, such as a time.
+    pub fn plain(&mut self, key: &str, value: impl Display) {
+        self.key(key);
+        let _ = write!(self.line, "\"{value}\"");
+    }
+
+    /// Null.
+    pub fn null(&mut self, key: &str) {
+        self.key(key);
+        self.line.extend(b"null");
+    }
+
+    /// Bytes from a process: as a string; if they are not UTF-8, lossily, with the
+    /// raw bytes in hex beside it as `KEY_hex`.
+    pub fn bytes(&mut self, key: &str, value: &[u8]) {
+        match std::str::from_utf8(value) {
+            Ok(text) => self.str(key, text),
+            Err(_) => {
+                self.str(key, &String::from_utf8_lossy(value));
+                self.key(&format!("{key}_hex"));
+                self.line.push(b'"');
+                for byte in value {
+                    let _ = write!(self.line, "{byte:02x}");
+                }
+                self.line.push(b'"');
+            }
+        }
+    }
+
+    /// An object in it.
+    pub fn object(&mut self, key: &str, fill: impl FnOnce(&mut Object<'_>)) {
+        self.key(key);
+        let mut object = Object::new(self.line);
+        fill(&mut object);
+        object.end();
+    }
+
+    /// An array of strings.
+    pub fn strs<'s>(&mut self, key: &str, values: impl IntoIterator<Item = &'s str>) {
+        self.key(key);
+        self.line.push(b'[');
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                self.line.push(b',');
+            }
+            string(self.line, value);
+        }
+        self.line.push(b']');
+    }
+}
+
+fn string(line: &mut Vec<u8>, value: &str) {
+    // Writing a string into a Vec cannot fail.
+    let _ = serde_json::to_writer(line, value);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn any_bytes_make_valid_json() {
+        let all: Vec<u8> = (0..=255).collect();
+        let mut line = Vec::new();
+        let mut object = Object::new(&mut line);
+        object.bytes("path", &all);
+        object.bytes("good", "a\n\"ü\"".as_bytes());
+        object.num("n", u64::MAX);
+        object.num("ret", -2i64);
+        object.null("errno");
+        object.strs("flags", ["a", "b\u{1}"]);
+        object.object("lost", |lost| lost.num("total", 0u64));
+        object.end();
+        let value: serde_json::Value = serde_json::from_slice(&line).expect("valid JSON");
+        assert_eq!(value["path"], String::from_utf8_lossy(&all).as_ref());
+        assert_eq!(value["path_hex"].as_str().map(str::len), Some(512));
+        assert_eq!(value["good"], "a\n\"ü\"");
+        assert!(value.get("good_hex").is_none());
+        assert_eq!(value["n"], u64::MAX);
+        assert_eq!(value["ret"], -2);
+        assert_eq!(value["lost"]["total"], 0);
+    }
+}

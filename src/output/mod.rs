@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Rows to lines: columns for people or JSON for programs, then to standard
+//! output. Knows nothing of the kernel.
+
+pub mod json;
+pub mod sink;
+pub mod text;
+
+use std::io;
+use std::num::NonZeroU64;
+
+use crate::cli::Format;
+use json::Object;
+use sink::Sink;
+
+/// One line of output: an event, a row of a table, the ledger.
+pub trait Row {
+    /// Its `type` in JSON.
+    fn kind(&self) -> &'static str;
+    /// Its line for people, without the newline.
+    fn text(&self, line: &mut Vec<u8>);
+    /// Its fields after `type`.
+    fn json(&self, object: &mut Object<'_>);
+}
+
+/// Writes rows and keeps the account of what became of them.
+#[derive(Debug)]
+pub struct Output {
+    format: Format,
+    sink: Sink,
+    limit: Option<NonZeroU64>,
+    error: Option<io::Error>,
+    line: Vec<u8>,
+    /// Events that came from the kernel.
+    pub received: u64,
+    /// Of these, those that a row was made of.
+    formatted: u64,
+    /// Of these, those beyond `--count`.
+    pub surplus: u64,
+    /// Tables printed so far.
+    pub tables: u64,
+}
+
+impl Output {
+    /// Onto standard output; with `limit`, events beyond it are counted, not printed.
+    pub fn new(format: Format, limit: Option<NonZeroU64>) -> Self {
+        Self {
+            format,
+            sink: Sink::stdout(),
+            limit,
+            error: None,
+            line: Vec::new(),
+            received: 0,
+            formatted: 0,
+            surplus: 0,
+            tables: 0,
+        }
+    }
+
+    /// In which format.
+    pub fn format(&self) -> Format {
+        self.format
+    }
+
+    /// Writes a header for people; nothing in JSON.
+    pub fn header(&mut self, columns: &str) {
+        if self.format == Format::Text {
+            self.sink.push(columns.as_bytes(), 0);
+            self.flush();
+        }
+    }
+
+    /// Writes an event that came from the kernel, unless there were enough already.
+    pub fn event(&mut self, row: &dyn Row) {
+        self.received += 1;
+        if self
+            .limit
+            .is_some_and(|limit| self.formatted >= limit.get())
+        {
+            self.surplus += 1;
+            return;
+        }
+        self.formatted += 1;
+        self.row(row, 1);
+    }
+
+    /// Writes a row that stands for `events` events.
+    pub fn row(&mut self, row: &dyn Row, events: u64) {
+        self.line.clear();
+        match self.format {
+            Format::Text => row.text(&mut self.line),
+            Format::Json => {
+                let mut object = Object::new(&mut self.line);
+                object.str("type", row.kind());
+                row.json(&mut object);
+                object.end();
+            }
+        }
+        self.sink.push(&self.line, events);
+        if self.sink.is_large() {
+            self.flush();
+        }
+    }
+
+    /// Writes what waits. After a failure nothing more is written, only counted.
+    pub fn flush(&mut self) {
+        if let Err(error) = self.sink.flush()
+            && self.error.is_none()
+        {
+            self.error = Some(error);
+        }
+    }
+
+    /// Is there a reason to stop: enough events, or nowhere to write to?
+    pub fn is_done(&self) -> bool {
+        self.error.is_some() || self.is_full()
+    }
+
+    /// Have `--count` events been written?
+    pub fn is_full(&self) -> bool {
+        self.limit
+            .is_some_and(|limit| self.formatted.max(self.tables) >= limit.get())
+    }
+
+    /// Events whose lines could not be written.
+    pub fn write_errors(&self) -> u64 {
+        self.sink.lost()
+    }
+
+    /// Events whose lines were written.
+    pub fn printed(&self) -> u64 {
+        self.sink.written()
+    }
+
+    /// The error that ended the output; a closed pipe is none, its reader had enough.
+    pub fn failure(&self) -> Option<&io::Error> {
+        self.error
+            .as_ref()
+            .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
+    }
+}

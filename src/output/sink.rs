@@ -1,0 +1,164 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Standard output in large blocks, with an exact account of what arrived.
+
+use std::fs::File;
+use std::io;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::os::fd::FromRawFd as _;
+
+/// Written once so much waits, or when the kernel's buffer has been drained.
+const BLOCK: usize = 64 << 10;
+
+/// Lines on their way out.
+pub struct Sink {
+    out: Box<dyn Write>,
+    block: Vec<u8>,
+    /// End of each line in `block`, and the events it stands for.
+    lines: Vec<(usize, u64)>,
+    written: u64,
+    lost: u64,
+    broken: bool,
+}
+
+impl std::fmt::Debug for Sink {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sink")
+            .field("waiting", &self.lines.len())
+            .field("written", &self.written)
+            .field("lost", &self.lost)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Sink {
+    /// Standard output without std's line buffer, which would write every line.
+    pub fn stdout() -> Self {
+        // SAFETY: descriptor 1 stays open as long as the process lives: std reopens
+        // a closed one at start, and ManuallyDrop keeps this File from closing it.
+        let out = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
+        Self::new(Box::new(Unowned(out)))
+    }
+
+    /// Onto any writer.
+    pub fn new(out: Box<dyn Write>) -> Self {
+        Self {
+            out,
+            block: Vec::new(),
+            lines: Vec::new(),
+            written: 0,
+            lost: 0,
+            broken: false,
+        }
+    }
+
+    /// Adds a line (without its newline) that stands for `events` events.
+    pub fn push(&mut self, line: &[u8], events: u64) {
+        if self.broken {
+            self.lost += events;
+            return;
+        }
+        self.block.extend_from_slice(line);
+        self.block.push(b'\n');
+        self.lines.push((self.block.len(), events));
+    }
+
+    /// Is there enough for a write?
+    pub fn is_large(&self) -> bool {
+        self.block.len() >= BLOCK
+    }
+
+    /// Events whose lines were written whole.
+    pub fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Events whose lines were not, or not whole.
+    pub fn lost(&self) -> u64 {
+        self.lost
+    }
+
+    /// Writes what waits.
+    ///
+    /// # Errors
+    /// What write(2) says; the lines that did not arrive count as lost, and so do
+    /// all later ones.
+    pub fn flush(&mut self) -> io::Result<()> {
+        let mut done = 0;
+        let mut result = Ok(());
+        while done < self.block.len() {
+            match self.out.write(&self.block[done..]) {
+                Ok(0) => result = Err(io::ErrorKind::WriteZero.into()),
+                Ok(bytes) => done += bytes,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => result = Err(error),
+            }
+            if result.is_err() {
+                self.broken = true;
+                break;
+            }
+        }
+        for (end, events) in self.lines.drain(..) {
+            if end <= done {
+                self.written += events;
+            } else {
+                self.lost += events;
+            }
+        }
+        self.block.clear();
+        result
+    }
+}
+
+struct Unowned(ManuallyDrop<File>);
+
+impl Write for Unowned {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Takes `room` bytes, in small pieces, then fails like a full disk.
+    struct Disk {
+        room: usize,
+    }
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            if self.room == 0 {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            let taken = bytes.len().min(self.room).min(3);
+            self.room -= taken;
+            Ok(taken)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_counted_to_the_line() {
+        let mut sink = Sink::new(Box::new(Disk { room: 13 }));
+        for _ in 0..5 {
+            sink.push(b"abcd", 1);
+        }
+        assert_eq!(
+            sink.flush().map_err(|error| error.kind()),
+            Err(io::ErrorKind::StorageFull)
+        );
+        assert_eq!((sink.written(), sink.lost()), (2, 3));
+        sink.push(b"abcd", 7);
+        assert!(sink.flush().is_ok());
+        assert_eq!((sink.written(), sink.lost()), (2, 10));
+    }
+}

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What this machine allows, asked before the kernel says a bare EPERM: what is
+//! missing, why it is needed, what to do.
+
+use std::fmt;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+
+use crate::cli::Args;
+use crate::cli::Hook;
+
+/// Something that stands in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// What is missing or in the way.
+    pub what: String,
+    /// What to do about it.
+    pub fix: String,
+}
+
+impl Finding {
+    fn new(what: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self {
+            what: what.into(),
+            fix: fix.into(),
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}; {}", self.what, self.fix)
+    }
+}
+
+impl std::error::Error for Finding {}
+
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+const CAP_PERFMON: u64 = 1 << 38;
+const CAP_BPF: u64 = 1 << 39;
+
+/// What stands in the way of any mode: capabilities and BTF.
+///
+/// # Errors
+/// The first thing that does.
+pub fn check(args: &Args) -> Result<(), Finding> {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    if let Some(finding) = capabilities(&status) {
+        return Err(finding);
+    }
+    if args.btf.is_none() && !has_btf() {
+        return Err(no_btf());
+    }
+    if let Some(file) = &args.btf {
+        let magic = fs::read(file).map_err(|error| {
+            Finding::new(
+                format!("cannot read --btf {}: {error}", file.display()),
+                "name a file of BTF",
+            )
+        })?;
+        // A raw BTF blob (0xeB9F, Documentation/bpf/btf.rst) or an ELF file with one.
+        if !(magic.starts_with(&0xeb9f_u16.to_ne_bytes()) || magic.starts_with(b"\x7fELF")) {
+            return Err(Finding::new(
+                format!("--btf {} is no BTF", file.display()),
+                "take this kernel's from https://github.com/aquasecurity/btfhub or pahole --btf_encode_detached",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// What /proc/self/status lacks of the capabilities that every mode needs.
+fn capabilities(status: &str) -> Option<Finding> {
+    let field = |name: &str| {
+        let text = status.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(text.trim().to_owned())
+    };
+    let effective = u64::from_str_radix(&field("CapEff:")?, 16).ok()?;
+    if effective & CAP_SYS_ADMIN != 0 {
+        return None;
+    }
+    let missing: Vec<&str> = [(CAP_BPF, "CAP_BPF"), (CAP_PERFMON, "CAP_PERFMON")]
+        .into_iter()
+        .filter(|(bit, _)| effective & bit == 0)
+        .map(|(_, name)| name)
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let what = if missing.len() == 1 {
+        format!("cannot load BPF programs: {} is missing", missing[0])
+    } else {
+        format!(
+            "cannot load BPF programs: {} are missing",
+            missing.join(" and ")
+        )
+    };
+    let root = field("Uid:").is_some_and(|uids| uids.split_whitespace().nth(1) == Some("0"));
+    Some(Finding::new(
+        what,
+        if root {
+            "this root has been stripped of it (container, systemd unit?): grant it there, \
+             e.g. docker run --cap-add BPF --cap-add PERFMON"
+        } else {
+            "run with sudo, or once: setcap cap_bpf,cap_perfmon+ep ./hello"
+        },
+    ))
+}
+
+/// Where libbpf looks for the running kernel's BTF (libbpf's btf__load_vmlinux_btf).
+fn has_btf() -> bool {
+    let release = kernel_release();
+    Path::new("/sys/kernel/btf/vmlinux").exists()
+        || [
+            format!("/boot/vmlinux-{release}"),
+            format!("/lib/modules/{release}/vmlinux-{release}"),
+            format!("/lib/modules/{release}/build/vmlinux"),
+            format!("/usr/lib/modules/{release}/kernel/vmlinux"),
+            format!("/usr/lib/debug/boot/vmlinux-{release}"),
+            format!("/usr/lib/debug/boot/vmlinux-{release}.debug"),
+            format!("/usr/lib/debug/lib/modules/{release}/vmlinux"),
+        ]
+        .iter()
+        .any(|file| Path::new(file).exists())
+}
+
+fn no_btf() -> Finding {
+    Finding::new(
+        "this kernel carries no BTF (/sys/kernel/btf/vmlinux), which tells where its structs have their fields",
+        "give it with --btf FILE (https://github.com/aquasecurity/btfhub), or use a kernel with CONFIG_DEBUG_INFO_BTF=y",
+    )
+}
+
+/// The running kernel's release, as `uname -r` says it.
+pub fn kernel_release() -> String {
+    nix::sys::utsname::uname()
+        .map(|name| name.release().to_string_lossy().into_owned())
+        .unwrap_or_default()
+}
+
+/// Where tracefs is mounted (Documentation/trace/ftrace.rst names both places);
+/// hello mounts nothing itself.
+pub fn tracefs() -> Option<PathBuf> {
+    ["/sys/kernel/tracing", "/sys/kernel/debug/tracing"]
+        .iter()
+        .map(PathBuf::from)
+        .find(|folder| folder.join("events").is_dir())
+}
+
+/// How to get tracefs.
+pub fn no_tracefs(what_for: &str) -> Finding {
+    Finding::new(
+        format!("{what_for} needs tracefs, which is not mounted (or not readable) here"),
+        "mount -t tracefs tracefs /sys/kernel/tracing",
+    )
+}
+
+/// Why a hook cannot work here, as far as it is cheap to know.
+///
+/// # Errors
+/// The reason.
+pub fn hook(hook: Hook) -> Result<(), Finding> {
+    match hook {
+        Hook::Kprobe if !Path::new("/sys/bus/event_source/devices/kprobe/type").exists() => {
+            Err(Finding::new(
+                "this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)",
+                "use another hook: --attach auto",
+            ))
+        }
+        Hook::Tracepoint => match tracefs() {
+            None => Err(no_tracefs("a classic tracepoint")),
+            Some(folder) if !folder.join("events/raw_syscalls").is_dir() => Err(Finding::new(
+                "this kernel has no system call tracepoints (CONFIG_FTRACE_SYSCALLS)",
+                "use another hook: --attach auto",
+            )),
+            Some(_) => Ok(()),
+        },
+        _ => Ok(()),
+    }
+}
+
+/// Who may have said EPERM or EACCES to a process that has the capabilities.
+pub fn policy() -> Finding {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let lockdown = read("/sys/kernel/security/lockdown");
+    let seccomp = read("/proc/self/status").lines().any(|line| {
+        line.strip_prefix("Seccomp:")
+            .is_some_and(|mode| mode.trim() == "2")
+    });
+    if lockdown.contains("[confidentiality]") {
+        Finding::new(
+            "the kernel is locked down (confidentiality), which forbids reading kernel memory",
+            "boot with lockdown=integrity, or turn Secure Boot off",
+        )
+    } else if seccomp {
+        Finding::new(
+            "a seccomp filter on this process refuses it, although it has the capabilities",
+            "in a container allow bpf(2) and perf_event_open(2) in its seccomp profile",
+        )
+    } else {
+        Finding::new(
+            "a policy of this machine refuses it, although the capabilities are there \
+             (an LSM, a sysctl such as kernel.perf_event_paranoid, or the way this kernel was built)",
+            "`dmesg` may say which; -v shows what libbpf says",
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(uid: u32, caps: u64) -> String {
+        format!("Name:\thello\nUid:\t{uid}\t{uid}\t{uid}\t{uid}\nCapEff:\t{caps:016x}\n")
+    }
+
+    #[test]
+    fn capabilities_that_are_missing_are_named() {
+        let what = |uid, caps| capabilities(&status(uid, caps)).map(|finding| finding.to_string());
+        assert_eq!(what(0, 0x1ff_ffff_ffff), None);
+        assert_eq!(what(0, CAP_SYS_ADMIN), None);
+        assert_eq!(what(1000, CAP_BPF | CAP_PERFMON), None);
+        assert_eq!(
+            what(1000, 0).as_deref(),
+            Some(
+                "cannot load BPF programs: CAP_BPF and CAP_PERFMON are missing; \
+                 run with sudo, or once: setcap cap_bpf,cap_perfmon+ep ./hello"
+            )
+        );
+        assert!(what(1000, CAP_BPF).is_some_and(|text| text.contains("CAP_PERFMON is missing")));
+        assert!(what(0, CAP_PERFMON).is_some_and(|text| text.contains("container")));
+    }
+}

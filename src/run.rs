@@ -1,0 +1,140 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! One run from the parsed command line to the exit status.
+
+use std::io::Write as _;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::bail;
+
+use crate::cli::Args;
+use crate::cli::Format;
+use crate::cli::ModeInfo;
+use crate::cli::UsageError;
+use crate::command::Command;
+use crate::command::CommandError;
+use crate::enrich::users::Users;
+use crate::ledger::Ledger;
+use crate::modes::MODES;
+use crate::modes::Mode;
+use crate::output::Output;
+use crate::preflight;
+use crate::select::Select;
+use crate::session;
+use crate::session::Context;
+use crate::session::Stop;
+
+/// Done.
+pub const OK: u8 = 0;
+/// hello failed.
+pub const FAILED: u8 = 1;
+/// Wrong usage.
+pub const USAGE: u8 = 2;
+/// Something was lost, under `--strict`.
+pub const LOST: u8 = 3;
+/// With COMMAND: hello failed, COMMAND did not run to its end under its eyes.
+pub const FAILED_WITH_COMMAND: u8 = 125;
+
+/// What the command line has to know of the modes.
+pub fn mode_infos() -> Vec<ModeInfo> {
+    MODES.iter().map(|mode| ModeInfo { ..*mode.info }).collect()
+}
+
+/// `hello 0.1.0 (libbpf 1.7, git 0123456789ab)`.
+pub fn version() -> String {
+    let libbpf = session::libbpf_version();
+    let libbpf = libbpf.trim_start_matches('v');
+    match option_env!("HELLO_GIT_REVISION") {
+        Some(git) => format!(
+            "hello {} (libbpf {libbpf}, git {git})",
+            env!("CARGO_PKG_VERSION")
+        ),
+        None => format!("hello {} (libbpf {libbpf})", env!("CARGO_PKG_VERSION")),
+    }
+}
+
+/// Writes a text to standard output. A closed pipe is no failure.
+pub fn say(text: &str) -> u8 {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            eprintln!("hello: cannot write standard output: {error}");
+            FAILED
+        }
+        _ => OK,
+    }
+}
+
+/// Carries the command line out and says on standard error what went wrong.
+pub fn run(args: Args) -> u8 {
+    let with_command = !args.command.is_empty();
+    match try_run(args) {
+        Ok(status) => status,
+        Err(error) => {
+            eprintln!("hello: {error:#}");
+            if let Some(CommandError(_, status)) = error.downcast_ref() {
+                *status
+            } else if error.is::<UsageError>() {
+                USAGE
+            } else if with_command {
+                FAILED_WITH_COMMAND
+            } else {
+                FAILED
+            }
+        }
+    }
+}
+
+fn try_run(args: Args) -> Result<u8> {
+    let mode = args
+        .mode
+        .as_deref()
+        .and_then(Mode::named)
+        .context("no --mode")?;
+    session::listen(args.verbose);
+    preflight::check(&args)?;
+    let users = Users::of_this_host();
+    // Forks: before anything starts a thread.
+    let command = match args.command.as_slice() {
+        [] => None,
+        words => Some(Command::hold(words, &users)?),
+    };
+    let select = Select::resolve(&args, &users, command.as_ref().map(Command::pid))?;
+    let stop = Stop::install()?;
+    let mut cx = Context {
+        args,
+        users,
+        select,
+        command,
+        stop,
+    };
+    let ledger = mode.run(&mut cx)?;
+    let status = close(&cx, mode, &ledger)?;
+    // Tracing may have ended before COMMAND: --duration, --count, a closed pipe.
+    let own = cx.command.as_mut().map(Command::wait);
+    Ok(match own {
+        Some(own) if status == OK => own,
+        _ => status,
+    })
+}
+
+/// Says the ledger, on standard error and as JSON's last line.
+fn close(cx: &Context, mode: &Mode, ledger: &Ledger) -> Result<u8> {
+    eprintln!("{}", ledger.closing_line(mode.counts()));
+    if cx.args.output == Format::Json && ledger.write_errors == 0 {
+        let mut output = Output::new(Format::Json, None);
+        output.row(ledger, 0);
+        output.flush();
+        if let Some(error) = output.failure() {
+            bail!("cannot write standard output: {error}");
+        }
+    }
+    if !ledger.balances() {
+        return Ok(FAILED);
+    }
+    Ok(if cx.args.strict && ledger.lost.total() > 0 {
+        LOST
+    } else {
+        OK
+    })
+}

@@ -1,0 +1,378 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The life of a run: open, configure, load, attach, poll, detach, drain, account.
+//!
+//! The same for every mode. A mode brings its skeleton, what to set in it, and a
+//! [`Source`] that makes rows of what comes out of it.
+
+mod attach;
+mod log;
+mod pump;
+mod stop;
+
+use std::cell::RefCell;
+use std::io::IsTerminal as _;
+use std::mem::MaybeUninit;
+use std::os::fd::BorrowedFd;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use anyhow::anyhow;
+use libbpf_rs::Link;
+use libbpf_rs::Map;
+use libbpf_rs::Object;
+use libbpf_rs::OpenObject;
+use libbpf_rs::skel::OpenSkel;
+use libbpf_rs::skel::Skel;
+use libbpf_rs::skel::SkelBuilder;
+
+use crate::cli::Args;
+use crate::cli::Attach;
+use crate::cli::Hook;
+use crate::cli::ModeInfo;
+use crate::command::Command;
+use crate::enrich::syscalls::Call;
+use crate::enrich::users::Users;
+use crate::output::Output;
+use crate::preflight;
+use crate::select::Select;
+use crate::transport;
+use crate::transport::Plan;
+use crate::transport::Transport;
+use crate::wire;
+use crate::wire::types::hello_config;
+use crate::wire::types::hello_transport;
+pub use log::libbpf_version;
+pub use log::listen;
+pub use pump::pidfd_open;
+pub use stop::Stop;
+
+/// What a run has besides its mode.
+#[derive(Debug)]
+pub struct Context {
+    /// The command line.
+    pub args: Args,
+    /// Users of this host.
+    pub users: Users,
+    /// Who is traced.
+    pub select: Select,
+    /// The COMMAND, held until all is attached.
+    pub command: Option<Command>,
+    /// Signals.
+    pub stop: Stop,
+}
+
+/// What a mode asks of the kernel side.
+pub struct Setup {
+    /// The mode.
+    pub mode: &'static ModeInfo,
+    /// The system calls that its programs run at, for modes that pick some.
+    pub calls: Vec<Call>,
+    /// The mode's own part of the configuration; the rest is filled in here.
+    pub config: hello_config,
+}
+
+impl Setup {
+    /// A mode that takes all calls, or knows its own.
+    pub fn new(mode: &'static ModeInfo) -> Self {
+        Self {
+            mode,
+            calls: Vec::new(),
+            config: hello_config::default(),
+        }
+    }
+
+    /// A mode that runs at these calls only.
+    pub fn at(mode: &'static ModeInfo, calls: Vec<Call>) -> Self {
+        Self {
+            calls,
+            ..Self::new(mode)
+        }
+    }
+}
+
+/// The user side of a mode while it runs.
+pub trait Source {
+    /// Where its rows go.
+    fn output(&mut self) -> &mut Output;
+
+    /// All is attached: print a header.
+    fn begin(&mut self) {}
+
+    /// A batch of records is about to be read.
+    fn woke(&mut self) {}
+
+    /// A record of the ring or perf buffer.
+    fn record(&mut self, _record: &[u8]) {}
+
+    /// A file to wait for beside the buffer.
+    fn fd(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// Reads from that file; also called once after the programs are detached.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    fn ready(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// The interval has passed, or the run has ended and this is the `last` table.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn tick(&mut self, _object: &Object, _last: bool) -> Result<()> {
+        Ok(())
+    }
+
+    /// Events that the source itself knows to be lost in the buffer.
+    fn overwritten(&self) -> u64 {
+        0
+    }
+
+    /// Whether it prints tables, by `--interval`, instead of events.
+    fn is_table(&self) -> bool {
+        false
+    }
+}
+
+/// Room for the objects of the hooks that are tried one after the other.
+pub type Storage = [MaybeUninit<OpenObject>; 4];
+
+/// Empty room.
+pub fn storage() -> Storage {
+    [const { MaybeUninit::uninit() }; 4]
+}
+
+/// An attached mode.
+pub struct Session<'obj, 'cb, S> {
+    skel: S,
+    links: Vec<Link>,
+    transport: Option<Transport<'cb>>,
+    source: &'cb RefCell<dyn Source + 'cb>,
+    attached: String,
+    plan: Option<Plan>,
+    marker: std::marker::PhantomData<&'obj ()>,
+}
+
+impl<S> std::fmt::Debug for Session<'_, '_, S> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Session")
+            .field("attached", &self.attached)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
+    /// Opens, configures, loads and attaches a mode by the first of its hooks that
+    /// works, or by the one that `--attach` names.
+    ///
+    /// `configure` sets what the mode wants in the open skeleton, `fill` puts into
+    /// the loaded one's maps what its programs read.
+    ///
+    /// # Errors
+    /// No hook works: all reasons.
+    pub fn start<B>(
+        cx: &Context,
+        setup: &Setup,
+        storage: &'obj mut Storage,
+        builder: impl Fn() -> B,
+        configure: impl Fn(&mut B::Output) -> Result<()>,
+        fill: impl Fn(&S) -> Result<()>,
+        source: &'cb RefCell<dyn Source + 'cb>,
+    ) -> Result<Self>
+    where
+        B: SkelBuilder<'obj>,
+        B::Output: OpenSkel<'obj, Output = S>,
+    {
+        let mut reasons = Vec::new();
+        for (&hook, room) in setup.mode.hooks.iter().zip(storage) {
+            if !matches!(cx.args.attach, Attach::Auto) && cx.args.attach != Attach::Only(hook) {
+                continue;
+            }
+            let parts = (&builder, &configure, &fill);
+            match Self::attempt(cx, setup, hook, room, parts, source) {
+                Ok(session) => return Ok(session),
+                Err(error) => reasons.push((hook, error)),
+            }
+        }
+        Err(verdict(setup.mode.name, reasons))
+    }
+
+    fn attempt<B>(
+        cx: &Context,
+        setup: &Setup,
+        hook: Hook,
+        room: &'obj mut MaybeUninit<OpenObject>,
+        (builder, configure, fill): (
+            &impl Fn() -> B,
+            &impl Fn(&mut B::Output) -> Result<()>,
+            &impl Fn(&S) -> Result<()>,
+        ),
+        source: &'cb RefCell<dyn Source + 'cb>,
+    ) -> Result<Self>
+    where
+        B: SkelBuilder<'obj>,
+        B::Output: OpenSkel<'obj, Output = S>,
+    {
+        preflight::hook(hook)?;
+        let mut builder = builder();
+        if let Some(btf) = &cx.args.btf {
+            builder.object_builder_mut().btf_custom_path(btf)?;
+        }
+        let mut open = builder.open(room).context("cannot open the object")?;
+        let (plan, taken) = prepare(cx, setup, hook, open.open_object_mut())?;
+        configure(&mut open)?;
+        log::forget();
+        let skel = open.load().map_err(|error| denied(error, "load"))?;
+        cx.select.fill(skel.object())?;
+        fill(&skel)?;
+        Self::attach(skel, setup, hook, plan, taken, source)
+    }
+
+    fn attach(
+        skel: S,
+        setup: &Setup,
+        hook: Hook,
+        plan: Option<Plan>,
+        taken: Vec<String>,
+        source: &'cb RefCell<dyn Source + 'cb>,
+    ) -> Result<Self> {
+        // Before the programs: without a reader what they send would be lost.
+        let transport = match plan {
+            Some(plan) => {
+                let map = find_map(skel.object(), transport::MAP)?;
+                Some(Transport::open(&map, plan, source)?)
+            }
+            None => None,
+        };
+        let (links, attached) = attach::attach(skel.object(), setup, hook, taken)?;
+        Ok(Self {
+            skel,
+            links,
+            transport,
+            source,
+            attached,
+            plan,
+            marker: std::marker::PhantomData,
+        })
+    }
+
+    /// `kprobe __x64_sys_execve, ring buffer 1 MiB, Linux 6.1.0`.
+    fn description(&self) -> String {
+        let mut parts = vec![self.attached.clone()];
+        parts.extend(self.plan.map(|plan| plan.to_string()));
+        parts.push(format!("Linux {}", preflight::kernel_release()));
+        parts.join(", ")
+    }
+}
+
+/// Everything between open and load that is the same for all modes.
+fn prepare(
+    cx: &Context,
+    setup: &Setup,
+    hook: Hook,
+    object: &mut OpenObject,
+) -> Result<(Option<Plan>, Vec<String>)> {
+    let mut config = setup.config;
+    config.self_tgid = std::process::id();
+    // fentry programs are preemptible and several share the ledger of a CPU.
+    config.atomic = u32::from(hook == Hook::Fentry);
+    for call in &setup.calls {
+        if let Some(word) = (call.nr < 1024).then(|| call.abi as usize * 16 + call.nr as usize / 64)
+        {
+            config.calls[word] |= 1 << (call.nr % 64);
+        }
+    }
+    let plan = object
+        .maps()
+        .any(|map| map.name() == transport::MAP)
+        .then(|| Plan::choose(cx.args.transport, cx.args.buffer_size));
+    if let Some(plan) = plan {
+        plan.configure(object)?;
+        config.transport = if plan.perf {
+            hello_transport::HELLO_TRANSPORT_PERF.0
+        } else {
+            hello_transport::HELLO_TRANSPORT_RING.0
+        };
+        // Somebody watches: each event at once. Nobody does: in large batches, for a
+        // wake-up costs more than the event.
+        if !std::io::stdout().is_terminal() {
+            config.wakeup_bytes = u64::from(plan.size / 4);
+        }
+    }
+    let taken = attach::choose_programs(object, setup, hook)?;
+    cx.select.configure(object, &mut config)?;
+    let mut maps = object.maps_mut();
+    maps.find(|map| map.name() == ".rodata.hello")
+        .context("the object has no configuration")?
+        .set_initial_value(wire::bytes(&config))
+        .context("the configuration does not fit: kernel and user side disagree")?;
+    Ok((plan, taken))
+}
+
+/// A map of a loaded object by name.
+///
+/// # Errors
+/// It has none of that name.
+pub fn find_map<'o>(object: &'o Object, name: &str) -> Result<Map<'o>> {
+    object
+        .maps()
+        .find(|map| libbpf_rs::MapCore::name(map) == name)
+        .with_context(|| format!("the object has no map {name}"))
+}
+
+/// An error of the kernel with who may be behind it.
+fn denied(error: libbpf_rs::Error, doing: &str) -> anyhow::Error {
+    use libbpf_rs::ErrorKind;
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => Some(preflight::policy().to_string()),
+        _ => log::last_warning(),
+    };
+    let error = anyhow!("{error}");
+    match hint {
+        Some(hint) => anyhow!("cannot {doing}: {error}: {hint}"),
+        None => anyhow!("cannot {doing}: {error}"),
+    }
+}
+
+/// One message out of the reasons why each hook did not work.
+fn verdict(mode: &str, mut reasons: Vec<(Hook, anyhow::Error)>) -> anyhow::Error {
+    if reasons.len() == 1 {
+        let (hook, reason) = reasons.remove(0);
+        return reason.context(format!("--mode {mode} by {hook}"));
+    }
+    let mut text = format!("--mode {mode}: no hook works here");
+    for (hook, reason) in reasons {
+        text.push_str(&format!("\n  {hook}: {reason:#}"));
+    }
+    anyhow!(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts() {
+        let one = verdict(
+            "buffer",
+            vec![(Hook::Kprobe, anyhow!("no kprobes; use another"))],
+        );
+        assert_eq!(
+            format!("{one:#}"),
+            "--mode buffer by kprobe: no kprobes; use another"
+        );
+        let two = verdict(
+            "map",
+            vec![
+                (Hook::Kprobe, anyhow!("EPERM").context("cannot load")),
+                (Hook::RawTp, anyhow!("no BTF")),
+            ],
+        );
+        assert_eq!(
+            format!("{two:#}"),
+            "--mode map: no hook works here\n  kprobe: cannot load: EPERM\n  raw_tp: no BTF"
+        );
+    }
+}

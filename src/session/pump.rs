@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! The loop of a run and its end: poll, print, stop; then detach, drain, account.
+
+use std::os::fd::AsFd as _;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::FromRawFd as _;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use libbpf_rs::Link;
+use libbpf_rs::MapCore as _;
+use libbpf_rs::Object;
+use libbpf_rs::libbpf_sys;
+use libbpf_rs::query::LinkInfo;
+use libbpf_rs::query::LinkTypeInfo;
+use libbpf_rs::query::PerfEventType;
+use libbpf_rs::skel::Skel;
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
+use nix::poll::PollTimeout;
+use nix::poll::poll;
+use nix::sys::signal::Signal;
+
+use super::Context;
+use super::Session;
+use super::find_map;
+use crate::ledger::Ledger;
+
+/// The kernel side does not wake hello for single events when nobody watches:
+/// read at least so often.
+const BATCH_TIME: Duration = Duration::from_millis(100);
+
+/// How often to look whether the last descendant is gone, once those that were
+/// selected at the start are: they have no descriptor to poll.
+const LINGER_TIME: Duration = Duration::from_millis(20);
+
+/// The book's programs print their tables every two seconds.
+const INTERVAL: Duration = Duration::from_secs(2);
+
+/// A descriptor that becomes readable when the process ends (pidfd_open(2),
+/// Linux 5.3).
+///
+/// # Errors
+/// There is no such process.
+pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
+    // SAFETY: takes two integers.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    let fd = Errno::result(fd).with_context(|| format!("cannot watch process {pid}"))?;
+    // SAFETY: a descriptor that the kernel has just made for us (close-on-exec).
+    Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
+}
+
+impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
+    /// Runs until something ends it: a signal, `--duration`, `--count`, a closed or
+    /// full standard output, the end of COMMAND or of the selected processes.
+    /// Returns the ledger, exact.
+    ///
+    /// # Errors
+    /// COMMAND could not be run, or the kernel refuses to be read.
+    pub fn run(mut self, cx: &mut Context) -> Result<Ledger> {
+        eprintln!("hello: {}", self.description());
+        self.source.borrow_mut().begin();
+        self.poll(cx)?;
+        self.finish()
+    }
+
+    fn poll(&mut self, cx: &mut Context) -> Result<()> {
+        let start = Instant::now();
+        let deadline = cx.args.duration.map(|time| start + time);
+        let is_table = self.source.borrow().is_table();
+        // What COMMAND did is told once, at its end, unless asked for in between.
+        let interval = match cx.args.interval {
+            Some(interval) => Some(interval),
+            None if cx.command.is_none() => Some(INTERVAL),
+            None => None,
+        };
+        let interval = interval.filter(|_| is_table);
+        let mut next_tick = interval.map(|interval| start + interval);
+        let mut watched: Vec<OwnedFd> = match cx.command {
+            Some(_) => Vec::new(), // has a descriptor of its own
+            None => cx
+                .select
+                .pids()
+                .iter()
+                .map(|&pid| pidfd_open(pid))
+                .collect::<Result<_>>()?,
+        };
+        let mut command_runs = cx.command.is_some();
+        if let Some(command) = &mut cx.command {
+            cx.stop.ignore_interrupt();
+            command.release()?;
+        }
+        let mut signals = 0;
+        loop {
+            let lingering = cx.select.has_pids() && !command_runs && watched.is_empty();
+            if lingering && self.nobody_left()? {
+                return Ok(());
+            }
+            let now = Instant::now();
+            let batch = self.transport.as_ref().map(|_| now + BATCH_TIME);
+            let linger = lingering.then(|| now + LINGER_TIME);
+            let until = [deadline, next_tick, batch, linger]
+                .into_iter()
+                .flatten()
+                .min();
+            let gone = self.wait(cx, &watched, command_runs, until)?;
+            for index in gone.into_iter().rev() {
+                if index == watched.len() {
+                    command_runs = false;
+                    if let Some(command) = &mut cx.command {
+                        command.wait();
+                    }
+                    cx.stop.heed_interrupt();
+                } else {
+                    watched.remove(index);
+                }
+            }
+
+            self.source.borrow_mut().woke();
+            if let Some(transport) = &self.transport {
+                transport.consume()?;
+            }
+            let mut source = self.source.borrow_mut();
+            source.ready()?;
+            let now = Instant::now();
+            if let (Some(tick), Some(interval)) = (next_tick, interval)
+                && now >= tick
+            {
+                source.tick(self.skel.object(), false)?;
+                next_tick = Some((tick + interval).max(now));
+            }
+            source.output().flush();
+            if source.output().is_done() || deadline.is_some_and(|deadline| now >= deadline) {
+                return Ok(());
+            }
+            let count = cx.stop.signals();
+            if count > signals {
+                cx.stop.quiet();
+                // The first goes to COMMAND, whose end is ours; whoever asks again means us.
+                if !command_runs || signals > 0 {
+                    return Ok(());
+                }
+                signals = count;
+                if let Some(command) = &cx.command {
+                    command.kill(Signal::SIGTERM);
+                }
+            }
+        }
+    }
+
+    /// Sleeps until there is something to do. Returns which of the watched processes
+    /// have ended; COMMAND has the index after the last.
+    fn wait(
+        &self,
+        cx: &Context,
+        watched: &[OwnedFd],
+        command_runs: bool,
+        until: Option<Instant>,
+    ) -> Result<Vec<usize>> {
+        let source = self.source.borrow();
+        let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(watched.len() + 4);
+        let mut add = |fd| fds.push(PollFd::new(fd, PollFlags::POLLIN));
+        watched.iter().for_each(|fd| add(fd.as_fd()));
+        let command = cx.command.as_ref().filter(|_| command_runs);
+        if let Some(command) = command {
+            add(command.as_fd());
+        }
+        let processes = watched.len() + usize::from(command.is_some());
+        add(cx.stop.as_fd());
+        if let Some(transport) = &self.transport {
+            add(transport.fd());
+        }
+        if let Some(fd) = source.fd() {
+            add(fd);
+        }
+        let timeout = match until {
+            None => PollTimeout::NONE,
+            Some(until) => {
+                // Rounded up: a millisecond too early would spin.
+                let left = until.saturating_duration_since(Instant::now());
+                let millis = left.as_micros().div_ceil(1000);
+                PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+            }
+        };
+        match poll(&mut fds, timeout) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno).context("poll"),
+        }
+        Ok((0..processes)
+            .filter(|&at| fds[at].any().unwrap_or(false))
+            .collect())
+    }
+
+    /// Have all selected processes and their descendants ended? The kernel side takes
+    /// each from the map with its last thread.
+    fn nobody_left(&self) -> Result<bool> {
+        Ok(find_map(self.skel.object(), "hello_pids")?
+            .keys()
+            .next()
+            .is_none())
+    }
+
+    /// Detaches, waits for programs still running, reads what they left, counts.
+    fn finish(mut self) -> Result<Ledger> {
+        let missed = self.links.iter().map(kprobe_missed).sum::<u64>();
+        self.links.clear();
+        grace_period();
+        let mut source = self.source.borrow_mut();
+        source.woke();
+        drop(source);
+        if let Some(transport) = &self.transport {
+            while transport.consume()? {}
+        }
+        let mut source = self.source.borrow_mut();
+        source.ready()?;
+        let object = self.skel.object();
+        source.tick(object, true)?;
+        source.output().flush();
+
+        let map = find_map(object, "hello_ledger")?;
+        let mut ledger = Ledger::read(&map, missed + recursion_misses(object))?;
+        let overwritten = source.overwritten();
+        ledger.emitted -= overwritten.min(ledger.emitted);
+        ledger.lost.buffer_full += overwritten;
+        ledger.add_output(source.output());
+        Ok(ledger)
+    }
+}
+
+/// Returns when every program that was running on any CPU has ended: detaching
+/// only keeps new runs from starting.
+fn grace_period() {
+    // SAFETY: takes three integers. MEMBARRIER_CMD_GLOBAL is synchronize_rcu()
+    // (kernel/sched/membarrier.c), and BPF programs run in RCU read-side sections.
+    let done = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    if done != 0 {
+        // nohz_full hosts refuse it; no program runs for as long as this.
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// Runs that the kernel skipped because the program was running on that CPU
+/// already (`recursion_misses`, Linux 5.12; commit 9ed9e9ba2337).
+fn recursion_misses(object: &Object) -> u64 {
+    object
+        .progs()
+        .filter(|program| program.autoload())
+        .map(|program| {
+            let mut info = libbpf_sys::bpf_prog_info::default();
+            let mut len = size_of_val(&info).try_into().unwrap_or(0);
+            let fd = program.as_fd().as_raw_fd();
+            // SAFETY: fd is a loaded program's, info and len describe memory of ours.
+            match unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) } {
+                0 => info.recursion_misses,
+                _ => 0,
+            }
+        })
+        .sum()
+}
+
+/// Hits of a kprobe that the kernel skipped (Linux 6.7); 0 for other links.
+fn kprobe_missed(link: &Link) -> u64 {
+    match link.info().map(|LinkInfo { info, .. }| info) {
+        Ok(LinkTypeInfo::PerfEvent(event)) => match event.event_type {
+            PerfEventType::Kprobe { missed, .. } => missed,
+            _ => 0,
+        },
+        _ => 0,
+    }
+}

@@ -1,0 +1,86 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Signals as something to poll for.
+
+use std::os::fd::AsFd;
+use std::os::fd::BorrowedFd;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+use anyhow::Context as _;
+use anyhow::Result;
+use nix::sys::eventfd::EfdFlags;
+use nix::sys::eventfd::EventFd;
+use nix::sys::signal::SaFlags;
+use nix::sys::signal::SigAction;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::SigSet;
+use nix::sys::signal::Signal;
+use nix::sys::signal::sigaction;
+
+/// Set by SIGINT, SIGTERM and SIGHUP; wakes a poll at once.
+#[derive(Debug)]
+pub struct Stop {
+    signals: Arc<AtomicU32>,
+    wake: Arc<EventFd>,
+    interrupt: Option<SigAction>,
+}
+
+impl Stop {
+    /// Installs the handler. Once for a process, and after COMMAND was forked: it
+    /// starts a thread.
+    ///
+    /// # Errors
+    /// The system has no descriptor or no thread left.
+    pub fn install() -> Result<Self> {
+        let signals = Arc::new(AtomicU32::new(0));
+        let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
+        let wake = Arc::new(EventFd::from_value_and_flags(0, flags).context("eventfd")?);
+        let (count, bell) = (Arc::clone(&signals), Arc::clone(&wake));
+        ctrlc::set_handler(move || {
+            count.fetch_add(1, Ordering::SeqCst);
+            // Fails only when the counter is full, and then the bell rings already.
+            let _ = bell.write(1);
+        })
+        .context("cannot handle signals")?;
+        Ok(Self {
+            signals,
+            wake,
+            interrupt: None,
+        })
+    }
+
+    /// How many signals came so far.
+    pub fn signals(&self) -> u32 {
+        self.signals.load(Ordering::SeqCst)
+    }
+
+    /// Makes the descriptor wait for the next signal.
+    pub fn quiet(&self) {
+        let _ = self.wake.read();
+    }
+
+    /// While COMMAND runs, Ctrl-C is for COMMAND: the terminal sends SIGINT to both,
+    /// and hello goes on until COMMAND has decided.
+    pub fn ignore_interrupt(&mut self) {
+        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+        // SAFETY: SIG_IGN runs no code of ours.
+        if let Ok(before) = unsafe { sigaction(Signal::SIGINT, &ignore) } {
+            self.interrupt.get_or_insert(before);
+        }
+    }
+
+    /// COMMAND is gone: Ctrl-C is for hello again.
+    pub fn heed_interrupt(&mut self) {
+        if let Some(before) = self.interrupt.take() {
+            // SAFETY: puts ctrlc's handler back, which is async-signal-safe.
+            let _ = unsafe { sigaction(Signal::SIGINT, &before) };
+        }
+    }
+}
+
+impl AsFd for Stop {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.wake.as_fd()
+    }
+}
