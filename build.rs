@@ -131,12 +131,15 @@ fn syscall_numbers(path: &Path) -> Result<()> {
         calls: impl Iterator<Item = S>,
         of: impl Fn(S) -> (&'static str, i32),
     ) -> Result<()> {
+        let mut max = 0;
         for call in calls {
             let (name, number) = of(call);
+            max = max.max(number);
             // `break` is a keyword of Rust: the crate has r#break.
             let name = name.trim_start_matches("r#");
             writeln!(header, "#define {prefix}_{name} {number}")?;
         }
+        writeln!(header, "#define {prefix}_MAX {max}")?;
         Ok(())
     }
 

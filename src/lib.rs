@@ -24,5 +24,6 @@ pub mod preflight;
 pub mod run;
 pub mod select;
 pub mod session;
+pub mod tracepipe;
 pub mod transport;
 pub mod wire;

@@ -66,6 +66,8 @@ struct hello_config {
 	u32 count_by;	  /* enum hello_axis */
 	u32 atomic;	  /* programs of this run can preempt each other */
 	u32 tag;	  /* marks this run's lines in the trace pipe */
+	u32 pick;	  /* only the system calls in `calls`, not all */
+	u32 pad;
 };
 
 /*

@@ -13,6 +13,8 @@ use nix::time::clock_gettime;
 pub struct Clock {
     /// Nanoseconds.
     offset: i128,
+    /// CLOCK_MONOTONIC then, nanoseconds.
+    read_at: u64,
 }
 
 impl Clock {
@@ -29,6 +31,7 @@ impl Clock {
         let after = read(ClockId::CLOCK_MONOTONIC);
         Self {
             offset: real - (before + after) / 2,
+            read_at: u64::try_from(after).unwrap_or(0),
         }
     }
 
@@ -36,7 +39,13 @@ impl Clock {
     pub fn fixed(offset: Duration) -> Self {
         Self {
             offset: i128::try_from(offset.as_nanos()).unwrap_or(i128::MAX),
+            read_at: 0,
         }
+    }
+
+    /// The time at which the clocks were read, as RFC 3339.
+    pub fn wall(&self) -> humantime::Rfc3339Timestamp {
+        self.rfc3339(self.read_at)
     }
 
     /// `ktime` (CLOCK_MONOTONIC, ns; `bpf_ktime_get_ns`) as RFC 3339 in UTC with

@@ -6,6 +6,9 @@
 use anyhow::Result;
 
 use crate::cli::ModeInfo;
+use crate::cli::UsageError;
+use crate::enrich::syscalls;
+use crate::enrich::syscalls::Call;
 use crate::ledger::Ledger;
 use crate::session::Context;
 
@@ -26,6 +29,7 @@ macro_rules! skeleton {
     };
 }
 
+mod counts;
 mod events;
 
 macro_rules! modes {
@@ -41,7 +45,7 @@ macro_rules! modes {
     };
 }
 
-modes! { buffer }
+modes! { trace, map, buffer, file, tail, syscount }
 
 /// A mode as the rest of the program sees it.
 #[derive(Debug)]
@@ -71,4 +75,21 @@ impl Mode {
     pub fn counts(&self) -> bool {
         self.info.options.contains(&"by")
     }
+}
+
+/// The calls that `--syscalls` names.
+fn named_calls(names: &[String]) -> Result<Vec<Call>, UsageError> {
+    let mut calls = Vec::new();
+    for name in names {
+        calls.extend(syscalls::resolve(name).map_err(|nearest| {
+            let hint = match nearest.as_slice() {
+                [] => "`ausyscall --dump` or syscalls(2) lists them".to_owned(),
+                names => format!("did you mean {}?", names.join(", ")),
+            };
+            UsageError(format!(
+                "no system call {name:?} on this architecture; {hint}"
+            ))
+        })?);
+    }
+    Ok(calls)
 }

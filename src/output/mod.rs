@@ -37,8 +37,8 @@ pub struct Output {
     formatted: u64,
     /// Of these, those beyond `--count`.
     pub surplus: u64,
-    /// Tables printed so far.
-    pub tables: u64,
+    /// `--count` tables have been printed.
+    pub tables_done: bool,
 }
 
 impl Output {
@@ -53,7 +53,7 @@ impl Output {
             received: 0,
             formatted: 0,
             surplus: 0,
-            tables: 0,
+            tables_done: false,
         }
     }
 
@@ -118,8 +118,10 @@ impl Output {
 
     /// Have `--count` events been written?
     pub fn is_full(&self) -> bool {
-        self.limit
-            .is_some_and(|limit| self.formatted.max(self.tables) >= limit.get())
+        self.tables_done
+            || self
+                .limit
+                .is_some_and(|limit| self.formatted >= limit.get())
     }
 
     /// Events whose lines could not be written.

@@ -6,6 +6,7 @@
 
 mod attach;
 mod log;
+mod pin;
 mod pump;
 mod stop;
 
@@ -41,6 +42,8 @@ use crate::transport::Transport;
 use crate::wire;
 use crate::wire::types::hello_config;
 use crate::wire::types::hello_transport;
+use pin::Pins;
+
 pub use log::libbpf_version;
 pub use log::listen;
 pub use pump::pidfd_open;
@@ -69,6 +72,8 @@ pub struct Setup {
     pub calls: Vec<Call>,
     /// The mode's own part of the configuration; the rest is filled in here.
     pub config: hello_config,
+    /// Maps that `--pin` keeps, and their names there.
+    pub pins: Vec<(&'static str, String)>,
 }
 
 impl Setup {
@@ -78,6 +83,7 @@ impl Setup {
             mode,
             calls: Vec::new(),
             config: hello_config::default(),
+            pins: Vec::new(),
         }
     }
 
@@ -94,6 +100,14 @@ impl Setup {
 pub trait Source {
     /// Where its rows go.
     fn output(&mut self) -> &mut Output;
+
+    /// The maps are there, nothing is attached yet.
+    ///
+    /// # Errors
+    /// A map cannot be read.
+    fn loaded(&mut self, _object: &Object) -> Result<()> {
+        Ok(())
+    }
 
     /// All is attached: print a header.
     fn begin(&mut self) {}
@@ -223,11 +237,15 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         let mut open = builder.open(room).context("cannot open the object")?;
         let (plan, taken) = prepare(cx, setup, hook, open.open_object_mut())?;
         configure(&mut open)?;
+        let pins = Pins::reuse(cx, setup, open.open_object_mut())?;
         log::forget();
         let skel = open.load().map_err(|error| denied(error, "load"))?;
         cx.select.fill(skel.object())?;
         fill(&skel)?;
-        Self::attach(skel, setup, hook, plan, taken, source)
+        source.borrow_mut().loaded(skel.object())?;
+        let mut session = Self::attach(skel, setup, hook, plan, taken, source)?;
+        pins.keep(session.skel.object_mut())?;
+        Ok(session)
     }
 
     fn attach(

@@ -102,7 +102,8 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 return Ok(());
             }
             let now = Instant::now();
-            let batch = self.transport.as_ref().map(|_| now + BATCH_TIME);
+            let reads = self.transport.is_some() || self.source.borrow().fd().is_some();
+            let batch = reads.then(|| now + BATCH_TIME);
             let linger = lingering.then(|| now + LINGER_TIME);
             let until = [deadline, next_tick, batch, linger]
                 .into_iter()

@@ -1,0 +1,135 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! tail: every system call dispatched by a tail call through a program array.
+//! Kernel side: src/bpf/tail.bpf.c.
+
+use std::borrow::Cow;
+use std::cell::RefCell;
+
+use anyhow::Result;
+
+use super::events::Events;
+use crate::cli::Hook;
+use crate::cli::ModeInfo;
+use crate::enrich::host::Host;
+use crate::enrich::host::Who;
+use crate::enrich::syscalls::Abi;
+use crate::enrich::syscalls::Call;
+use crate::ledger::Ledger;
+use crate::output::Output;
+use crate::output::Row;
+use crate::output::json::Object;
+use crate::output::text;
+use crate::session;
+use crate::session::Context;
+use crate::session::Session;
+use crate::session::Setup;
+use crate::wire;
+use crate::wire::WireError;
+use skel::types::hello_tail_event;
+use skel::types::hello_tail_kind;
+
+skeleton!("tail");
+crate::wire!(hello_tail_event);
+
+/// What the command line has to know.
+pub const INFO: ModeInfo = ModeInfo {
+    name: "tail",
+    about: "every system call, dispatched by a tail call through a program array",
+    hooks: &[Hook::RawTp],
+    options: &["transport", "buffer-size"],
+};
+
+/// Runs the mode.
+///
+/// # Errors
+/// What [`Session`] says.
+pub fn run(cx: &mut Context) -> Result<Ledger> {
+    let source = RefCell::new(Events::new(cx, "    PID   UID COMM            MESSAGE", show));
+    let mut storage = session::storage();
+    Session::start(
+        cx,
+        &Setup::new(&INFO),
+        &mut storage,
+        skel::TailSkelBuilder::default,
+        |_| Ok(()),
+        |_: &skel::TailSkel<'_>| Ok(()),
+        &source,
+    )?
+    .run(cx)
+}
+
+fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireError> {
+    let event: hello_tail_event = wire::decode(record)?;
+    let call = Call { abi: Abi::from_raw(event.abi), nr: event.nr };
+    let kind = hello_tail_kind(event.kind);
+    output.event(&TailRow { who: host.who(&wire::decode(record)?), call, message: message(kind, call) });
+    Ok(())
+}
+
+/// The words of the book's program, and two for what it did not tell apart.
+fn message(kind: hello_tail_kind, call: Call) -> Cow<'static, str> {
+    match kind {
+        hello_tail_kind::HELLO_TAIL_EXEC => "Executing a program".into(),
+        hello_tail_kind::HELLO_TAIL_TIMER_CREATE => "Creating a timer".into(),
+        hello_tail_kind::HELLO_TAIL_TIMER_DELETE => "Deleting a timer".into(),
+        hello_tail_kind::HELLO_TAIL_TIMER_OTHER => "Some other timer operation".into(),
+        hello_tail_kind::HELLO_TAIL_OTHER_ABI => {
+            format!("Call of another ABI: {} {}", call.abi.name(), call.nr).into()
+        }
+        hello_tail_kind::HELLO_TAIL_OUTSIDE => format!("Outside the array: {}", call.nr).into(),
+        _ => format!("Another syscall: {}", call.nr).into(),
+    }
+}
+
+struct TailRow<'a> {
+    who: Who<'a>,
+    call: Call,
+    message: Cow<'static, str>,
+}
+
+impl Row for TailRow<'_> {
+    fn kind(&self) -> &'static str {
+        "tail"
+    }
+
+    fn text(&self, line: &mut Vec<u8>) {
+        text::number(line, 7, self.who.task.pid);
+        text::number(line, 5, self.who.task.uid);
+        text::bytes(line, 15, self.who.comm());
+        line.extend(self.message.as_bytes());
+        if let Some(name) = self.call.name()
+            && self.message.ends_with(char::is_numeric)
+        {
+            line.extend(format!(" ({name})").as_bytes());
+        }
+    }
+
+    fn json(&self, object: &mut Object<'_>) {
+        self.who.json(object);
+        object.str("abi", self.call.abi.name());
+        object.num("nr", self.call.nr);
+        object.opt_str("syscall", self.call.name());
+        object.str("message", &self.message);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages() {
+        let of = |kind, abi, nr| message(kind, Call { abi, nr });
+        assert_eq!(of(hello_tail_kind::HELLO_TAIL_EXEC, Abi::Native, 59), "Executing a program");
+        assert_eq!(of(hello_tail_kind::HELLO_TAIL_ANOTHER, Abi::Native, 39), "Another syscall: 39");
+        assert_eq!(of(hello_tail_kind::HELLO_TAIL_OUTSIDE, Abi::Native, 9999), "Outside the array: 9999");
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn another_abi_is_said_as_such() {
+        let call = Call { abi: Abi::Compat, nr: 20 };
+        let kind = hello_tail_kind::HELLO_TAIL_OTHER_ABI;
+        assert_eq!(message(kind, call), "Call of another ABI: i386 20");
+    }
+}
