@@ -13,11 +13,13 @@
 //! - [`transport`] carries records by ring or perf buffer, [`wire`] makes values of
 //!   them, [`enrich`] finds the names to the numbers, [`output`] prints.
 //! - [`ledger`] accounts for every event.
+//! - [`list`] shows what there is: `--list`.
 
 pub mod cli;
 pub mod command;
 pub mod enrich;
 pub mod ledger;
+pub mod list;
 pub mod modes;
 pub mod output;
 pub mod preflight;

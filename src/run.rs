@@ -15,6 +15,7 @@ use crate::command::Command;
 use crate::command::CommandError;
 use crate::enrich::users::Users;
 use crate::ledger::Ledger;
+use crate::list;
 use crate::modes::MODES;
 use crate::modes::Mode;
 use crate::output::Output;
@@ -86,12 +87,12 @@ pub fn run(args: Args) -> u8 {
 }
 
 fn try_run(args: Args) -> Result<u8> {
-    let mode = args
-        .mode
-        .as_deref()
-        .and_then(Mode::named)
-        .context("no --mode")?;
     session::listen(args.verbose);
+    if args.list {
+        return Ok(say(&list::list(args.btf.as_deref())?));
+    }
+    let name = args.mode.as_deref().context("no --mode")?;
+    let mode = Mode::named(name).with_context(|| format!("no mode {name}"))?;
     preflight::check(&args)?;
     let users = Users::of_this_host();
     // Forks: before anything starts a thread.

@@ -44,6 +44,7 @@ use crate::wire::types::hello_config;
 use crate::wire::types::hello_transport;
 use pin::Pins;
 
+pub(crate) use attach::section_hook;
 pub use log::libbpf_version;
 pub use log::listen;
 pub use pump::pidfd_open;
