@@ -3,6 +3,8 @@
 //!
 //! Knows modes by name only; what they are arrives as a list of [`ModeInfo`].
 
+mod values;
+
 use std::ffi::OsString;
 use std::fmt;
 use std::num::NonZeroU64;
@@ -12,10 +14,18 @@ use std::time::Duration;
 use clap::CommandFactory as _;
 use clap::FromArgMatches as _;
 use clap::Parser;
-use clap::ValueEnum;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
 use clap::parser::ValueSource;
+
+pub use values::Attach;
+pub use values::Axis;
+pub use values::Format;
+pub use values::Hook;
+pub use values::TransportChoice;
+use values::parse_comm;
+use values::parse_size;
+use values::parse_time;
 
 /// What the command line has to know of a mode.
 #[derive(Debug)]
@@ -41,100 +51,6 @@ const SPECIAL: &[&str] = &[
     "buffer-size",
     "pin",
 ];
-
-/// Where in the kernel a mode's programs are attached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Hook {
-    /// A breakpoint on a kernel function.
-    Kprobe,
-    /// A trampoline at a kernel function (BPF_PROG_TYPE_TRACING).
-    Fentry,
-    /// A classic tracepoint, through tracefs and perf.
-    Tracepoint,
-    /// A raw tracepoint: the tracepoint's own arguments, no tracefs.
-    RawTp,
-}
-
-impl Hook {
-    /// As `--attach` spells it, and as the suffix of a program's name.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Kprobe => "kprobe",
-            Self::Fentry => "fentry",
-            Self::Tracepoint => "tracepoint",
-            Self::RawTp => "raw_tp",
-        }
-    }
-}
-
-impl fmt::Display for Hook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// `--attach`: one hook, or the first of the mode's that works.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attach {
-    /// The first that works.
-    Auto,
-    /// This one or none.
-    Only(Hook),
-}
-
-impl ValueEnum for Attach {
-    fn value_variants<'a>() -> &'a [Self] {
-        &[
-            Self::Auto,
-            Self::Only(Hook::Kprobe),
-            Self::Only(Hook::Fentry),
-            Self::Only(Hook::Tracepoint),
-            Self::Only(Hook::RawTp),
-        ]
-    }
-
-    fn to_possible_value(&self) -> Option<PossibleValue> {
-        Some(PossibleValue::new(match self {
-            Self::Auto => "auto",
-            Self::Only(hook) => hook.name(),
-        }))
-    }
-}
-
-/// `--transport`: how events reach user space.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TransportChoice {
-    /// The ring buffer where the kernel has it (Linux 5.8), else the perf buffer.
-    Auto,
-    /// One ring buffer for all CPUs.
-    Ring,
-    /// A perf buffer for each CPU.
-    Perf,
-}
-
-/// `--output`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns for people.
-    Text,
-    /// One object a line for programs.
-    Json,
-}
-
-/// `--by`: what a counter stands for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
-pub enum Axis {
-    /// System call and the ABI it was made by.
-    Syscall,
-    /// Real user id.
-    Uid,
-    /// Process (thread group) id.
-    Pid,
-    /// Command name of the thread.
-    Comm,
-    /// Control group (version 2).
-    Cgroup,
-}
 
 /// See what happens at the system-call boundary of this host: programs run,
 /// files opened, system calls made, with an account of every event lost.
@@ -307,15 +223,32 @@ pub enum Parsed {
     Say(String),
 }
 
-/// The command with the modes' names filled in.
+/// The command with what the modes are filled in: their names, and at each option
+/// that is not for all of them those that take it.
 pub fn command(modes: &[ModeInfo]) -> clap::Command {
     let values: Vec<PossibleValue> = modes
         .iter()
         .map(|mode| PossibleValue::new(mode.name).help(mode.about))
         .collect();
-    Args::command().mut_arg("mode", |arg| {
+    let command = Args::command().mut_arg("mode", |arg| {
         arg.value_parser(PossibleValuesParser::new(values))
+    });
+    SPECIAL.iter().fold(command, |command, option| {
+        command.mut_arg(option.replace('-', "_"), |arg| {
+            let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
+            arg.help(format!("{help} ({})", takers(modes, option)))
+        })
     })
+}
+
+/// Names of the modes that take an option.
+fn takers(modes: &[ModeInfo], option: &str) -> String {
+    let takers: Vec<_> = modes
+        .iter()
+        .filter(|mode| mode.options.contains(&option))
+        .map(|mode| mode.name)
+        .collect();
+    takers.join(", ")
 }
 
 /// Reads the command line.
@@ -332,6 +265,9 @@ pub fn parse(
         Err(error) => return Err(UsageError(brief(&error))),
     };
     let args = Args::from_arg_matches(&matches).map_err(|error| UsageError(brief(&error)))?;
+    if args.list && args.output == Format::Json {
+        return Err(UsageError("--list prints text only".into()));
+    }
     if let Some(mode) = modes
         .iter()
         .find(|mode| Some(mode.name) == args.mode.as_deref())
@@ -359,15 +295,10 @@ pub fn parse(
 }
 
 fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {
-    let takers: Vec<_> = modes
-        .iter()
-        .filter(|mode| mode.options.contains(&option))
-        .map(|mode| mode.name)
-        .collect();
     UsageError(format!(
         "--{option} has no use in --mode {}; it is for: {}",
         mode.name,
-        takers.join(", ")
+        takers(modes, option)
     ))
 }
 
@@ -387,61 +318,5 @@ fn brief(error: &clap::Error) -> String {
     format!("{text}\ntry 'hello --help'")
 }
 
-/// A thread's name as the kernel keeps it: 1 to 15 bytes (TASK_COMM_LEN, proc(5)).
-fn parse_comm(text: &str) -> Result<String, String> {
-    match text.len() {
-        0 => Err("a command name is not empty".into()),
-        1..=15 => Ok(text.to_owned()),
-        _ => Err(format!(
-            "the kernel keeps 15 bytes of a command's name: use {:?}",
-            text.char_indices()
-                .take_while(|(at, char)| at + char.len_utf8() <= 15)
-                .map(|(_, char)| char)
-                .collect::<String>()
-        )),
-    }
-}
-
-/// `10` (seconds), `500ms`, `2m`, `1h30m`.
-fn parse_time(text: &str) -> Result<Duration, String> {
-    let time = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
-        Err(_) => humantime::parse_duration(text)
-            .map_err(|_| "a time is a number of seconds or e.g. 500ms, 2m, 1h30m".to_owned())?,
-    };
-    if time.is_zero() {
-        return Err("a time is more than zero".into());
-    }
-    Ok(time)
-}
-
-/// `4096`, `64K`, `4M`, `1G`, each with or without `B` or `iB`; rounded up to a
-/// power of two of at least one page.
-fn parse_size(text: &str) -> Result<u32, String> {
-    let upper = text.to_ascii_uppercase();
-    let bare = upper
-        .strip_suffix("IB")
-        .or_else(|| upper.strip_suffix('B'))
-        .unwrap_or(&upper);
-    let (digits, factor) = match bare.chars().last() {
-        Some('K') => (&bare[..bare.len() - 1], 1 << 10),
-        Some('M') => (&bare[..bare.len() - 1], 1 << 20),
-        Some('G') => (&bare[..bare.len() - 1], 1 << 30),
-        _ => (bare, 1),
-    };
-    let bytes = digits
-        .parse::<u64>()
-        .ok()
-        .and_then(|number| number.checked_mul(factor))
-        .ok_or("a size is a number of bytes or e.g. 64K, 4M")?;
-    if bytes == 0 || bytes > 1 << 30 {
-        return Err("a buffer has between 1 byte and 1G".into());
-    }
-    Ok(u32::try_from(bytes.next_power_of_two())
-        .unwrap_or(1 << 30)
-        .max(4096))
-}
-
 #[cfg(test)]
-#[path = "cli/tests.rs"]
 mod tests;

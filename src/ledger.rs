@@ -122,11 +122,16 @@ impl Ledger {
 
     /// The closing line: `hello: 23 events, 0 lost`, and whatever else there is to say.
     pub fn closing_line(&self, counting: bool) -> String {
-        let what = if counting { "calls counted" } else { "events" };
         let shown = if counting {
             self.received
         } else {
             self.printed
+        };
+        let what = match (counting, shown) {
+            (true, 1) => "call counted",
+            (true, _) => "calls counted",
+            (false, 1) => "event",
+            (false, _) => "events",
         };
         let mut line = format!("hello: {shown} {what}, {} lost", self.lost.total());
         let reasons: Vec<String> = self

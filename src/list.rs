@@ -38,7 +38,11 @@ pub fn list(btf_file: Option<&Path>) -> Result<String> {
     };
     let tracefs = preflight::tracefs();
     for (kind, target) in tracepoints {
-        let hook = if kind == "tracepoint" { Hook::Tracepoint } else { Hook::RawTp };
+        let hook = if kind == "tracepoint" {
+            Hook::Tracepoint
+        } else {
+            Hook::RawTp
+        };
         let (fields, source) = fields(hook, &target, tracefs.as_deref(), btf.as_ref());
         let _ = writeln!(text, "{kind}:{} ({source})", target.replace('/', ":"));
         for field in fields {
@@ -58,7 +62,11 @@ fn describe(
         .open_memory(mode.object)
         .with_context(|| format!("cannot open the object of {}", mode.info.name))?;
     let _ = writeln!(text, "{}: {}", mode.info.name, mode.info.about);
-    let _ = writeln!(text, "    source    src/bpf/{0}.bpf.c, src/modes/{0}.rs", mode.info.name);
+    let _ = writeln!(
+        text,
+        "    source    src/bpf/{0}.bpf.c, src/modes/{0}.rs",
+        mode.info.name
+    );
     let hooks: Vec<_> = mode.info.hooks.iter().map(|hook| hook.name()).collect();
     let _ = writeln!(text, "    hooks     {}", hooks.join(", "));
     for hook in mode.info.hooks {
@@ -81,17 +89,28 @@ fn describe(
         if targets.is_empty() {
             let _ = writeln!(text, " at the functions of the system calls");
         } else {
-            let on: Vec<_> = targets.iter().map(|target| target.replace('/', ":")).collect();
+            let on: Vec<_> = targets
+                .iter()
+                .map(|target| target.replace('/', ":"))
+                .collect();
             let _ = writeln!(text, " at {}", on.join(", "));
         }
-        let kind = if *hook == Hook::RawTp { "rawtracepoint" } else { "tracepoint" };
+        let kind = if *hook == Hook::RawTp {
+            "rawtracepoint"
+        } else {
+            "tracepoint"
+        };
         tracepoints.extend(targets.into_iter().map(|target| (kind, target)));
     }
     for map in object.maps() {
         let name = map.name().to_string_lossy().into_owned();
         if !name.contains('.') {
             let kind = format!("{:?}", map.map_type());
-            let _ = writeln!(text, "    map       {name} ({kind}, {} entries)", map.max_entries());
+            let _ = writeln!(
+                text,
+                "    map       {name} ({kind}, {} entries)",
+                map.max_entries()
+            );
         }
     }
     text.push('\n');
@@ -173,9 +192,14 @@ fn declare(btf: &Btf<'_>, ty: TypeId, name: &str) -> String {
 }
 
 fn spell(btf: &Btf<'_>, ty: TypeId) -> String {
-    let Some(ty) = btf.type_by_id::<BtfType<'_>>(ty) else { return "void".into() };
+    let Some(ty) = btf.type_by_id::<BtfType<'_>>(ty) else {
+        return "void".into();
+    };
     let name = ty.name().unwrap_or_default().to_string_lossy().into_owned();
-    let inner = || ty.next_type().map_or_else(|| "void".into(), |next| spell(btf, next.type_id()));
+    let inner = || {
+        ty.next_type()
+            .map_or_else(|| "void".into(), |next| spell(btf, next.type_id()))
+    };
     match ty.kind() {
         BtfKind::Ptr => format!("{} *", inner()),
         BtfKind::Const => format!("const {}", inner()),
@@ -210,7 +234,11 @@ mod tests {
             assert!(text.contains(&format!("src/bpf/{}.bpf.c", mode.info.name)));
             for hook in mode.info.hooks {
                 let line = format!("    {:<10}{}_", hook.name(), mode.info.name);
-                assert!(text.contains(&line), "{} has no program for {hook}:\n{text}", mode.info.name);
+                assert!(
+                    text.contains(&line),
+                    "{} has no program for {hook}:\n{text}",
+                    mode.info.name
+                );
             }
         }
     }

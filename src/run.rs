@@ -14,15 +14,14 @@ use crate::cli::UsageError;
 use crate::command::Command;
 use crate::command::CommandError;
 use crate::enrich::users::Users;
-use crate::ledger::Ledger;
 use crate::list;
 use crate::modes::MODES;
 use crate::modes::Mode;
 use crate::output::Output;
-use crate::preflight;
 use crate::select::Select;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Stop;
 
 /// Done.
@@ -93,7 +92,6 @@ fn try_run(args: Args) -> Result<u8> {
     }
     let name = args.mode.as_deref().context("no --mode")?;
     let mode = Mode::named(name).with_context(|| format!("no mode {name}"))?;
-    preflight::check(&args)?;
     let users = Users::of_this_host();
     // Forks: before anything starts a thread.
     let command = match args.command.as_slice() {
@@ -109,8 +107,8 @@ fn try_run(args: Args) -> Result<u8> {
         command,
         stop,
     };
-    let ledger = mode.run(&mut cx)?;
-    let status = close(&cx, mode, &ledger)?;
+    let report = mode.run(&mut cx)?;
+    let status = close(&cx, mode, report)?;
     // Tracing may have ended before COMMAND: --duration, --count, a closed pipe.
     let own = cx.command.as_mut().map(Command::wait);
     Ok(match own {
@@ -120,15 +118,20 @@ fn try_run(args: Args) -> Result<u8> {
 }
 
 /// Says the ledger, on standard error and as JSON's last line.
-fn close(cx: &Context, mode: &Mode, ledger: &Ledger) -> Result<u8> {
+fn close(cx: &Context, mode: &Mode, report: Report) -> Result<u8> {
+    let Report {
+        ledger,
+        mut write_failure,
+    } = report;
     eprintln!("{}", ledger.closing_line(mode.counts()));
-    if cx.args.output == Format::Json && ledger.write_errors == 0 {
+    if cx.args.output == Format::Json && write_failure.is_none() {
         let mut output = Output::new(Format::Json, None);
-        output.row(ledger, 0);
+        output.row(&ledger, 0);
         output.flush();
-        if let Some(error) = output.failure() {
-            bail!("cannot write standard output: {error}");
-        }
+        write_failure = output.take_failure();
+    }
+    if let Some(error) = write_failure {
+        bail!("cannot write standard output: {error}");
     }
     if !ledger.balances() {
         return Ok(FAILED);

@@ -5,6 +5,7 @@
 use std::fs;
 use std::fs::File;
 use std::os::fd::AsRawFd as _;
+use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use anyhow::Context as _;
@@ -19,6 +20,7 @@ use libbpf_rs::OpenObject;
 use crate::cli::Args;
 use crate::enrich::cgroups;
 use crate::enrich::users::Users;
+use crate::session::pidfd_open;
 use crate::wire::types::hello_config;
 use crate::wire::types::hello_select;
 
@@ -30,6 +32,9 @@ const FOLLOWED_MAX: u32 = 32 << 10;
 #[derive(Debug, Default)]
 pub struct Select {
     pids: Vec<u32>,
+    /// Their descriptors, opened when they were named: a process that ends before
+    /// all is attached is not mistaken for a later one of the same number.
+    processes: Vec<OwnedFd>,
     uids: Vec<u32>,
     comms: Vec<[u8; 16]>,
     cgroup: Option<File>,
@@ -47,6 +52,9 @@ impl Select {
             ..Self::default()
         };
         for &pid in &args.pid {
+            select
+                .processes
+                .push(pidfd_open(pid).map_err(|_| no_process(pid))?);
             check_pid(pid)?;
             select.pids.push(pid);
         }
@@ -72,9 +80,9 @@ impl Select {
         !self.pids.is_empty()
     }
 
-    /// The processes selected at the start.
-    pub fn pids(&self) -> &[u32] {
-        &self.pids
+    /// Descriptors of the processes named by `--pid`, readable when they have ended.
+    pub fn take_processes(&mut self) -> Vec<OwnedFd> {
+        std::mem::take(&mut self.processes)
     }
 
     /// Switches the filters on and sizes their maps; a filter that is off has no map.
@@ -163,11 +171,13 @@ impl Select {
     }
 }
 
+fn no_process(pid: u32) -> anyhow::Error {
+    anyhow!("no process {pid}; `ps -e` lists those there are")
+}
+
 /// Is it a process, and not one of its threads?
 fn check_pid(pid: u32) -> Result<()> {
-    let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else {
-        bail!("no process {pid}; `ps -e` lists those there are");
-    };
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|_| no_process(pid))?;
     let tgid = status
         .lines()
         .find_map(|line| line.strip_prefix("Tgid:"))

@@ -4,6 +4,8 @@
 //! The same number is another call in another table (i386's 3 is read, x86-64's
 //! is close), so a call is always a pair of ABI and number.
 
+use std::fmt;
+
 #[cfg(target_arch = "aarch64")]
 use syscalls::aarch64::Sysno as Native;
 #[cfg(target_arch = "aarch64")]
@@ -118,11 +120,19 @@ impl Call {
         };
         Some(name.trim_start_matches("r#"))
     }
+}
 
-    /// Its name, or its number if it has none.
-    pub fn label(self) -> String {
-        self.name()
-            .map_or_else(|| self.nr.to_string(), str::to_owned)
+/// The name, or the number if it has none; of another ABI than the native one as
+/// `i386:getpid`.
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.abi != Abi::Native {
+            write!(f, "{}:", self.abi.name())?;
+        }
+        match self.name() {
+            Some(name) => f.write_str(name),
+            None => write!(f, "{}", self.nr),
+        }
     }
 }
 
@@ -224,14 +234,10 @@ mod tests {
         assert_eq!(name(Abi::X32, 548), None);
         assert_eq!(name(Abi::Compat, 17), Some("break"));
         assert_eq!(name(Abi::Native, 9999), None);
-        assert_eq!(
-            Call {
-                abi: Abi::Native,
-                nr: 9999
-            }
-            .label(),
-            "9999"
-        );
+        let shown = |abi, nr| Call { abi, nr }.to_string();
+        assert_eq!(shown(Abi::Native, 9999), "9999");
+        assert_eq!(shown(Abi::Native, 39), "getpid");
+        assert_eq!(shown(Abi::Compat, 20), "i386:getpid");
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls;
 use crate::enrich::users::Users;
-use crate::ledger::Ledger;
+use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
@@ -50,7 +50,7 @@ const MESSAGE: &str = "Hello World";
 ///
 /// # Errors
 /// A message that does not fit; what [`Session`] says.
-pub fn run(cx: &mut Context) -> Result<Ledger> {
+pub fn run(cx: &mut Context) -> Result<Report> {
     let messages = parse_messages(&cx.args.message, &cx.users)?;
     let source = RefCell::new(Events::new(cx, "    PID   UID COMM            MESSAGE", show));
     let mut storage = session::storage();

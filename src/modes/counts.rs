@@ -311,7 +311,7 @@ impl Row for CountRow<'_> {
                 },
                 Axis::Pid => text::number(line, 7, self.key.pid),
                 Axis::Comm => text::bytes(line, 15, wire::text(&self.key.comm)),
-                Axis::Syscall => text::word(line, 20, &self.call().label()),
+                Axis::Syscall => text::word(line, 20, &self.call().to_string()),
                 Axis::Cgroup => {
                     text::bytes(line, 0, self.cgroup.as_deref().unwrap_or("?").as_bytes());
                 }

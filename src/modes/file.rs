@@ -13,7 +13,7 @@ use crate::enrich::flags::open_flags;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
-use crate::ledger::Ledger;
+use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
@@ -44,7 +44,7 @@ const HEADER: &str = "    PID   UID COMM            RESULT       VIA     FLAGS  
 ///
 /// # Errors
 /// What [`Session`] says.
-pub fn run(cx: &mut Context) -> Result<Ledger> {
+pub fn run(cx: &mut Context) -> Result<Report> {
     let source = RefCell::new(Events::new(cx, HEADER, show));
     let mut storage = session::storage();
     Session::start(

@@ -13,7 +13,7 @@ use crate::cli::Axis;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
 use crate::enrich::syscalls;
-use crate::ledger::Ledger;
+use crate::session::Report;
 use crate::session;
 use crate::session::Context;
 use crate::session::Session;
@@ -35,7 +35,7 @@ const MAPS: &[&str] = &["map_counts"];
 ///
 /// # Errors
 /// An unknown system call; what [`Session`] says.
-pub fn run(cx: &mut Context) -> Result<Ledger> {
+pub fn run(cx: &mut Context) -> Result<Report> {
     let axes = counts::axes(cx, Axis::Uid);
     let calls = match cx.args.syscalls.as_slice() {
         [] => syscalls::execs(),

@@ -9,8 +9,8 @@ use crate::cli::ModeInfo;
 use crate::cli::UsageError;
 use crate::enrich::syscalls;
 use crate::enrich::syscalls::Call;
-use crate::ledger::Ledger;
 use crate::session::Context;
+use crate::session::Report;
 
 /// Includes a mode's generated skeleton as `mod skel`, with the object's bytes.
 macro_rules! skeleton {
@@ -54,7 +54,7 @@ pub struct Mode {
     pub info: &'static ModeInfo,
     /// Its kernel side, the bytes of the ELF object.
     pub object: &'static [u8],
-    run: fn(&mut Context) -> Result<Ledger>,
+    run: fn(&mut Context) -> Result<Report>,
 }
 
 impl Mode {
@@ -67,7 +67,7 @@ impl Mode {
     ///
     /// # Errors
     /// What failed, why, and what to do.
-    pub fn run(&self, cx: &mut Context) -> Result<Ledger> {
+    pub fn run(&self, cx: &mut Context) -> Result<Report> {
         (self.run)(cx)
     }
 

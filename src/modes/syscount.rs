@@ -12,7 +12,7 @@ use super::counts::Order;
 use crate::cli::Axis;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
-use crate::ledger::Ledger;
+use crate::session::Report;
 use crate::session;
 use crate::session::Context;
 use crate::session::Session;
@@ -34,7 +34,7 @@ const MAPS: &[&str] = &["syscount_calls", "syscount_counts"];
 ///
 /// # Errors
 /// An unknown system call; what [`Session`] says.
-pub fn run(cx: &mut Context) -> Result<Ledger> {
+pub fn run(cx: &mut Context) -> Result<Report> {
     let axes = counts::axes(cx, Axis::Syscall);
     let mut setup = Setup::at(&INFO, super::named_calls(&cx.args.syscalls)?);
     setup.config.count_by = counts::bits(&axes);

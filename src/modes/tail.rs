@@ -14,7 +14,7 @@ use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
 use crate::enrich::syscalls::Call;
-use crate::ledger::Ledger;
+use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
@@ -43,7 +43,7 @@ pub const INFO: ModeInfo = ModeInfo {
 ///
 /// # Errors
 /// What [`Session`] says.
-pub fn run(cx: &mut Context) -> Result<Ledger> {
+pub fn run(cx: &mut Context) -> Result<Report> {
     let source = RefCell::new(Events::new(cx, "    PID   UID COMM            MESSAGE", show));
     let mut storage = session::storage();
     Session::start(

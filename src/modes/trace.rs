@@ -12,11 +12,12 @@ use crate::cli::Hook;
 use crate::cli::ModeInfo;
 use crate::enrich::syscalls;
 use crate::enrich::time::Clock;
-use crate::ledger::Ledger;
+use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
 use crate::output::text;
+use crate::preflight;
 use crate::session;
 use crate::session::Context;
 use crate::session::Session;
@@ -39,7 +40,9 @@ pub const INFO: ModeInfo = ModeInfo {
 ///
 /// # Errors
 /// No tracefs; what [`Session`] says.
-pub fn run(cx: &mut Context) -> Result<Ledger> {
+pub fn run(cx: &mut Context) -> Result<Report> {
+    // Before tracefs, which says less about what a user lacks.
+    preflight::check(&cx.args)?;
     let pipe = TracePipe::open()?;
     let mut setup = Setup::at(&INFO, syscalls::execs());
     setup.config.tag = pipe.tag();

@@ -135,9 +135,9 @@ impl Output {
     }
 
     /// The error that ended the output; a closed pipe is none, its reader had enough.
-    pub fn failure(&self) -> Option<&io::Error> {
+    pub fn take_failure(&mut self) -> Option<io::Error> {
         self.error
-            .as_ref()
+            .take()
             .filter(|error| error.kind() != io::ErrorKind::BrokenPipe)
     }
 }

@@ -33,6 +33,7 @@ use crate::cli::ModeInfo;
 use crate::command::Command;
 use crate::enrich::syscalls::Call;
 use crate::enrich::users::Users;
+use crate::ledger::Ledger;
 use crate::output::Output;
 use crate::preflight;
 use crate::select::Select;
@@ -151,6 +152,15 @@ pub trait Source {
     }
 }
 
+/// How a run went.
+#[derive(Debug)]
+pub struct Report {
+    /// What became of every event.
+    pub ledger: Ledger,
+    /// Why standard output could not be written, unless its reader had enough.
+    pub write_failure: Option<std::io::Error>,
+}
+
 /// Room for the objects of the hooks that are tried one after the other.
 pub type Storage = [MaybeUninit<OpenObject>; 4];
 
@@ -200,6 +210,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         B: SkelBuilder<'obj>,
         B::Output: OpenSkel<'obj, Output = S>,
     {
+        preflight::check(&cx.args)?;
         let mut reasons = Vec::new();
         for (&hook, room) in setup.mode.hooks.iter().zip(storage) {
             if !matches!(cx.args.attach, Attach::Auto) && cx.args.attach != Attach::Only(hook) {

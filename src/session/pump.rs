@@ -27,6 +27,7 @@ use nix::poll::poll;
 use nix::sys::signal::Signal;
 
 use super::Context;
+use super::Report;
 use super::Session;
 use super::find_map;
 use crate::ledger::Ledger;
@@ -58,11 +59,11 @@ pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
 impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// Runs until something ends it: a signal, `--duration`, `--count`, a closed or
     /// full standard output, the end of COMMAND or of the selected processes.
-    /// Returns the ledger, exact.
+    /// The ledger it returns is exact.
     ///
     /// # Errors
     /// COMMAND could not be run, or the kernel refuses to be read.
-    pub fn run(mut self, cx: &mut Context) -> Result<Ledger> {
+    pub fn run(mut self, cx: &mut Context) -> Result<Report> {
         eprintln!("hello: {}", self.description());
         self.source.borrow_mut().begin();
         self.poll(cx)?;
@@ -81,15 +82,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         };
         let interval = interval.filter(|_| is_table);
         let mut next_tick = interval.map(|interval| start + interval);
-        let mut watched: Vec<OwnedFd> = match cx.command {
-            Some(_) => Vec::new(), // has a descriptor of its own
-            None => cx
-                .select
-                .pids()
-                .iter()
-                .map(|&pid| pidfd_open(pid))
-                .collect::<Result<_>>()?,
-        };
+        let mut watched = cx.select.take_processes();
         let mut command_runs = cx.command.is_some();
         if let Some(command) = &mut cx.command {
             cx.stop.ignore_interrupt();
@@ -207,7 +200,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     }
 
     /// Detaches, waits for programs still running, reads what they left, counts.
-    fn finish(mut self) -> Result<Ledger> {
+    fn finish(mut self) -> Result<Report> {
         let missed = self.links.iter().map(kprobe_missed).sum::<u64>();
         self.links.clear();
         grace_period();
@@ -229,7 +222,10 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         ledger.emitted -= overwritten.min(ledger.emitted);
         ledger.lost.buffer_full += overwritten;
         ledger.add_output(source.output());
-        Ok(ledger)
+        Ok(Report {
+            ledger,
+            write_failure: source.output().take_failure(),
+        })
     }
 }
 

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: BSD-2-Clause
+# `make help` lists the targets, V=1 shows the commands.
+
+MAKEFLAGS += --no-print-directory
+Q = $(if $(V),,@)
+ARCH := $(shell uname -m)
+TARGET := $(ARCH)-unknown-linux-gnu
+CARGO ?= cargo
+QUIET := $(if $(V),,--quiet)
+SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
+
+# Fully static: C library, libelf and zlib from inside, no NSS, no loader.
+STATIC_ENV = RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static"
+STATIC = $(STATIC_ENV) $(CARGO) build $(QUIET) --locked --release --features static --target $(TARGET)
+STATIC_TESTS = $(STATIC_ENV) $(CARGO) test $(QUIET) --locked --release --features static --target $(TARGET) \
+	--no-run --message-format=json --test root
+
+.DELETE_ON_ERROR:
+.PHONY: help deps build run test test-user test-root test-vm lint fmt vmlinux static-check ci clean
+
+help: ## list the targets
+	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## install what is missing to build (Debian, Ubuntu), or name it
+	$(Q)./scripts/deps.sh build
+
+build: deps ## the static binary ./hello
+	$(Q)$(STATIC)
+	$(Q)install -m 755 target/$(TARGET)/release/hello hello
+	$(Q)$(MAKE) static-check
+
+static-check: ## prove that ./hello needs no library
+	$(Q)ldd ./hello 2>&1 | grep -qE 'statically linked|not a dynamic executable' || \
+		{ echo "./hello is not static:" >&2; ldd ./hello >&2; exit 1; }
+
+run: build ## build, then watch every program that starts, for 10 seconds
+	@echo "Programs that start on this machine in the next 10 seconds:"
+	$(Q)$(SUDO) ./hello --mode buffer --duration 10
+	@echo
+	@echo "Next: sudo ./hello --mode file -- ls          the files that ls opens"
+	@echo "      sudo ./hello --mode syscount -- ls      the system calls it makes"
+	@echo "      sudo ./hello --list                     all modes; ./hello --help: all options"
+
+test: test-user test-root test-vm ## all tests: without privilege, as root, in VMs
+
+test-user: deps ## what needs no privilege
+	$(Q)$(CARGO) test $(QUIET) --locked --lib --bins --test cli --test house
+
+test-root: build target/hello-tests ## hello on the running kernel, as root
+	$(Q)$(SUDO) env HELLO_BIN="$(CURDIR)/hello" target/hello-tests
+
+test-vm: build target/hello-tests ## hello on Debian's kernels in QEMU
+	$(Q)./scripts/deps.sh vm
+	$(Q)tests/vm/run.sh --hello ./hello --tests target/hello-tests
+
+# The static test binary: tests and workload in one file, for root and for the VMs.
+.PHONY: target/hello-tests
+target/hello-tests: deps
+	$(Q)install -m 755 "$$($(STATIC_TESTS) | sed -n 's/.*"executable":"\([^"]*\/root-[0-9a-f]*\)".*/\1/p')" $@
+
+lint: deps ## formatting and lints, warnings are errors
+	$(Q)$(CARGO) fmt --check
+	$(Q)$(CARGO) clippy $(QUIET) --locked --all-targets -- -D warnings
+	$(Q)RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(QUIET) --locked --no-deps --document-private-items
+
+fmt: ## format the Rust code
+	$(Q)$(CARGO) fmt
+
+vmlinux: ## dump the running kernel's full header beside vmlinux/vmlinux.h, to look around in
+	$(Q)bpftool btf dump file /sys/kernel/btf/vmlinux format c > vmlinux/vmlinux_full.h
+
+ci: lint test ## what CI runs
+
+clean: ## remove what was built
+	$(Q)$(CARGO) clean
+	$(Q)rm -f hello vmlinux/vmlinux_full.h

@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the options' values can be, and how they are read.
+
+use std::fmt;
+use std::time::Duration;
+
+use clap::ValueEnum;
+use clap::builder::PossibleValue;
+
+/// Where in the kernel a mode's programs are attached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hook {
+    /// A breakpoint on a kernel function.
+    Kprobe,
+    /// A trampoline at a kernel function (BPF_PROG_TYPE_TRACING).
+    Fentry,
+    /// A classic tracepoint, through tracefs and perf.
+    Tracepoint,
+    /// A raw tracepoint: the tracepoint's own arguments, no tracefs.
+    RawTp,
+}
+
+impl Hook {
+    /// As `--attach` spells it, and as the suffix of a program's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tracepoint",
+            Self::RawTp => "raw_tp",
+        }
+    }
+}
+
+impl fmt::Display for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// `--attach`: one hook, or the first of the mode's that works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attach {
+    /// The first that works.
+    Auto,
+    /// This one or none.
+    Only(Hook),
+}
+
+impl ValueEnum for Attach {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[
+            Self::Auto,
+            Self::Only(Hook::Kprobe),
+            Self::Only(Hook::Fentry),
+            Self::Only(Hook::Tracepoint),
+            Self::Only(Hook::RawTp),
+        ]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(match self {
+            Self::Auto => "auto",
+            Self::Only(hook) => hook.name(),
+        }))
+    }
+}
+
+/// `--transport`: how events reach user space.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum TransportChoice {
+    /// The ring buffer where the kernel has it (Linux 5.8), else the perf buffer.
+    Auto,
+    /// One ring buffer for all CPUs.
+    Ring,
+    /// A perf buffer for each CPU.
+    Perf,
+}
+
+/// `--output`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// Columns for people.
+    Text,
+    /// One object a line for programs.
+    Json,
+}
+
+/// `--by`: what a counter stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
+pub enum Axis {
+    /// System call and the ABI it was made by.
+    Syscall,
+    /// Real user id.
+    Uid,
+    /// Process (thread group) id.
+    Pid,
+    /// Command name of the thread.
+    Comm,
+    /// Control group (version 2).
+    Cgroup,
+}
+
+/// A thread's name as the kernel keeps it: 1 to 15 bytes (TASK_COMM_LEN, proc(5)).
+pub(super) fn parse_comm(text: &str) -> Result<String, String> {
+    match text.len() {
+        0 => Err("a command name is not empty".into()),
+        1..=15 => Ok(text.to_owned()),
+        _ => Err(format!(
+            "the kernel keeps 15 bytes of a command's name: use {:?}",
+            text.char_indices()
+                .take_while(|(at, char)| at + char.len_utf8() <= 15)
+                .map(|(_, char)| char)
+                .collect::<String>()
+        )),
+    }
+}
+
+/// `10` (seconds), `500ms`, `2m`, `1h30m`.
+pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
+    let time = match text.parse::<f64>() {
+        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Err(_) => humantime::parse_duration(text)
+            .map_err(|_| "a time is a number of seconds or e.g. 500ms, 2m, 1h30m".to_owned())?,
+    };
+    if time.is_zero() {
+        return Err("a time is more than zero".into());
+    }
+    Ok(time)
+}
+
+/// `4096`, `64K`, `4M`, `1G`, each with or without `B` or `iB`; rounded up to a
+/// power of two of at least one page.
+pub(super) fn parse_size(text: &str) -> Result<u32, String> {
+    let upper = text.to_ascii_uppercase();
+    let bare = upper
+        .strip_suffix("IB")
+        .or_else(|| upper.strip_suffix('B'))
+        .unwrap_or(&upper);
+    let (digits, factor) = match bare.chars().last() {
+        Some('K') => (&bare[..bare.len() - 1], 1 << 10),
+        Some('M') => (&bare[..bare.len() - 1], 1 << 20),
+        Some('G') => (&bare[..bare.len() - 1], 1 << 30),
+        _ => (bare, 1),
+    };
+    let bytes = digits
+        .parse::<u64>()
+        .ok()
+        .and_then(|number| number.checked_mul(factor))
+        .ok_or("a size is a number of bytes or e.g. 64K, 4M")?;
+    if bytes == 0 || bytes > 1 << 30 {
+        return Err("a buffer has between 1 byte and 1G".into());
+    }
+    Ok(u32::try_from(bytes.next_power_of_two())
+        .unwrap_or(1 << 30)
+        .max(4096))
+}

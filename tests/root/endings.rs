@@ -1,0 +1,293 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Every way a run can end: what the user sees, and that nothing stays behind.
+
+use std::fs::File;
+use std::process::Stdio;
+use std::time::Duration;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+
+use crate::run::Check;
+use crate::run::Running;
+use crate::run::Waiting;
+use crate::run::ensure;
+use crate::run::hello;
+use crate::run::nothing_is_left;
+use crate::run::see;
+use crate::run::workload;
+
+pub(crate) const TESTS: &[(&str, fn() -> Check)] = &[
+    ("signals", signals),
+    (
+        "signal_while_the_trace_pipe_is_silent",
+        signal_while_the_trace_pipe_is_silent,
+    ),
+    ("duration", duration),
+    ("closed_pipe", closed_pipe),
+    ("full_disk", full_disk),
+    ("command_status", command_status),
+    ("command_killed", command_killed),
+    ("command_not_found", command_not_found),
+    ("command_not_executable", command_not_executable),
+    ("command_gets_the_signal", command_gets_the_signal),
+    (
+        "duration_before_the_command_ends",
+        duration_before_the_command_ends,
+    ),
+    ("target_dies", target_dies),
+    ("killed", killed),
+];
+
+fn signals() -> Check {
+    for mode in ["buffer", "map", "file", "tail", "syscount", "trace"] {
+        for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+            let mut running = Running::start(&mut hello(&[
+                "--mode", mode, "-o", "json", "--uid", "65534",
+            ]))?;
+            running.attached()?;
+            let asked = Instant::now();
+            running.signal(signal);
+            let seen = running.finish()?;
+            ensure!(
+                seen.status == Some(0),
+                "{mode} {signal}: {:?} {}",
+                seen.status,
+                seen.stderr
+            );
+            ensure!(
+                asked.elapsed() < Duration::from_secs(5),
+                "{mode} {signal}: {:?}",
+                asked.elapsed()
+            );
+            seen.ledger()?;
+            ensure!(
+                seen.stderr
+                    .trim_end()
+                    .lines()
+                    .last()
+                    .is_some_and(|line| line.contains(" lost")),
+                "{}",
+                seen.stderr
+            );
+        }
+    }
+    nothing_is_left()
+}
+
+fn signal_while_the_trace_pipe_is_silent() -> Check {
+    let mut running = Running::start(&mut hello(&["--mode", "trace", "--uid", "65534"]))?;
+    running.attached()?;
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::SIGINT);
+    let seen = running.finish()?;
+    ensure!(seen.status == Some(0) && seen.stdout.is_empty(), "{seen:?}");
+    Ok(())
+}
+
+fn duration() -> Check {
+    let start = Instant::now();
+    let seen = see(&mut hello(&[
+        "--mode", "buffer", "-d", "700ms", "--uid", "65534",
+    ]))?;
+    ensure!(seen.status == Some(0), "{}", seen.stderr);
+    ensure!(
+        start.elapsed() >= Duration::from_millis(700),
+        "{:?}",
+        start.elapsed()
+    );
+    nothing_is_left()
+}
+
+fn closed_pipe() -> Check {
+    let mut running = Running::start(&mut workload(
+        &["--mode", "tail", "-o", "json"],
+        &["storm", "200003"],
+    ))?;
+    let first = running.line();
+    ensure!(first.starts_with("{\"type\":\"tail\""), "{first:?}");
+    running.close_stdout();
+    let seen = running.finish()?;
+    ensure!(seen.status == Some(0), "{:?} {}", seen.status, seen.stderr);
+    ensure!(seen.stderr.contains("not written"), "{}", seen.stderr);
+    ensure!(!seen.stderr.contains("do not hold"), "{}", seen.stderr);
+    ensure!(
+        !seen.stderr.contains("Broken pipe"),
+        "a closed pipe is no error: {}",
+        seen.stderr
+    );
+    nothing_is_left()
+}
+
+fn full_disk() -> Check {
+    for mode in ["tail", "syscount", "trace"] {
+        let full = File::options()
+            .write(true)
+            .open("/dev/full")
+            .map_err(|error| error.to_string())?;
+        let mut command = workload(&["--mode", mode, "-o", "json"], &["execs", "101", "0"]);
+        command.stdin(Stdio::null()).stdout(full);
+        let seen = Running::start_as_is(&mut command)?.finish()?;
+        ensure!(
+            seen.status == Some(125),
+            "{mode}: {:?} {}",
+            seen.status,
+            seen.stderr
+        );
+        ensure!(
+            seen.stderr
+                .contains("cannot write standard output: No space left on device"),
+            "{mode}: {}",
+            seen.stderr
+        );
+        ensure!(
+            seen.stderr.contains("not written"),
+            "{mode}: {}",
+            seen.stderr
+        );
+        ensure!(
+            !seen.stderr.contains("do not hold"),
+            "{mode}: {}",
+            seen.stderr
+        );
+    }
+    let full = File::options()
+        .write(true)
+        .open("/dev/full")
+        .map_err(|error| error.to_string())?;
+    let mut command = hello(&["--mode", "syscount", "-i", "50ms"]);
+    command.stdin(Stdio::null()).stdout(full);
+    let seen = Running::start_as_is(&mut command)?.finish()?;
+    ensure!(
+        seen.status == Some(1),
+        "without COMMAND: {:?} {}",
+        seen.status,
+        seen.stderr
+    );
+    nothing_is_left()
+}
+
+fn command_status() -> Check {
+    for (code, want) in [("0", 0), ("7", 7), ("255", 255)] {
+        let seen = see(&mut workload(&["--mode", "buffer"], &["exit", code]))?;
+        ensure!(
+            seen.status == Some(want),
+            "{code}: {:?} {}",
+            seen.status,
+            seen.stderr
+        );
+    }
+    Ok(())
+}
+
+fn command_killed() -> Check {
+    for (signal, want) in [("9", 137), ("15", 143)] {
+        let seen = see(&mut workload(&["--mode", "buffer"], &["signal", signal]))?;
+        ensure!(seen.status == Some(want), "{signal}: {:?}", seen.status);
+    }
+    Ok(())
+}
+
+fn command_not_found() -> Check {
+    for name in ["no-such-program", "/no/such/program"] {
+        let seen = see(&mut hello(&["--mode", "buffer", "--", name]))?;
+        ensure!(
+            seen.status == Some(127),
+            "{name}: {:?} {}",
+            seen.status,
+            seen.stderr
+        );
+        ensure!(seen.stderr.contains(name), "{}", seen.stderr);
+    }
+    Ok(())
+}
+
+fn command_not_executable() -> Check {
+    for name in ["/etc/passwd", "/tmp"] {
+        let seen = see(&mut hello(&["--mode", "buffer", "--", name]))?;
+        ensure!(
+            seen.status == Some(126),
+            "{name}: {:?} {}",
+            seen.status,
+            seen.stderr
+        );
+        ensure!(seen.stderr.contains("Permission denied"), "{}", seen.stderr);
+    }
+    nothing_is_left()
+}
+
+fn command_gets_the_signal() -> Check {
+    // SIGINT is the terminal's affair while COMMAND runs; SIGTERM is passed on.
+    let mut running = Running::start(&mut hello(&["--mode", "buffer", "--", "sleep", "60"]))?;
+    running.attached()?;
+    std::thread::sleep(Duration::from_millis(200));
+    running.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(200));
+    running.signal(Signal::SIGTERM);
+    let seen = running.finish()?;
+    ensure!(
+        seen.status == Some(143),
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
+    ensure!(seen.stderr.contains("0 lost"), "{}", seen.stderr);
+    Ok(())
+}
+
+fn duration_before_the_command_ends() -> Check {
+    let start = Instant::now();
+    let seen = see(&mut hello(&[
+        "--mode",
+        "buffer",
+        "-d",
+        "200ms",
+        "--",
+        "sh",
+        "-c",
+        "sleep 1; exit 5",
+    ]))?;
+    ensure!(seen.status == Some(5), "{:?} {}", seen.status, seen.stderr);
+    ensure!(
+        start.elapsed() >= Duration::from_secs(1),
+        "COMMAND is not cut short"
+    );
+    Ok(())
+}
+
+fn target_dies() -> Check {
+    let mut target = Waiting::start(&["nothing"])?;
+    let mut running = Running::start(&mut hello(&[
+        "--mode",
+        "syscount",
+        "-o",
+        "json",
+        "--pid",
+        &target.pid(),
+    ]))?;
+    running.attached()?;
+    let _ = target.0.kill();
+    let _ = target.0.wait();
+    let seen = running.finish()?;
+    ensure!(seen.status == Some(0), "{}", seen.stderr);
+    seen.ledger()?;
+    Ok(())
+}
+
+/// SIGKILL leaves no time to clean up: the kernel does, and the next `trace` removes
+/// the instance.
+fn killed() -> Check {
+    let mut running = Running::start(&mut hello(&["--mode", "trace", "--uid", "65534"]))?;
+    running.attached()?;
+    running.signal(Signal::SIGKILL);
+    running.finish()?;
+    nothing_is_left()?;
+    see(&mut workload(&["--mode", "trace"], &["nothing"]))?;
+    let left = std::fs::read_dir("/sys/kernel/tracing/instances")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
+    ensure!(left.is_empty(), "{left:?}");
+    Ok(())
+}

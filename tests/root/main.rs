@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What needs privilege: hello attached to a real kernel. The binary has three
+//! lives: the tests, the workload that they watch, and, static, both in the VMs
+//! (tests/vm/run.sh). Run as root: `make test-root`.
+//!
+//! In a mount namespace of its own, with tracefs and bpffs, so that the machine's
+//! stays as it is.
+
+mod endings;
+mod errors;
+mod matrix;
+mod options;
+mod run;
+mod selection;
+mod workload;
+
+use std::env;
+use std::path::Path;
+use std::process::ExitCode;
+
+use libtest_mimic::Arguments;
+use libtest_mimic::Failed;
+use libtest_mimic::Trial;
+use nix::mount::MsFlags;
+use nix::mount::mount;
+use nix::sched::CloneFlags;
+use nix::sched::unshare;
+use nix::unistd::Uid;
+
+fn main() -> ExitCode {
+    let words: Vec<String> = env::args().collect();
+    if words.get(1).is_some_and(|word| word == "workload") {
+        workload::run(&words[2..]);
+    }
+    let mut arguments = Arguments::from_args();
+    // One at a time: the tests look at what the kernel has loaded, and at sums.
+    arguments.test_threads = Some(1);
+    if !Uid::effective().is_root() {
+        return without_root(&arguments);
+    }
+    if !arguments.list
+        && let Err(error) = own_mounts()
+    {
+        eprintln!("cannot prepare a mount namespace: {error}");
+        return ExitCode::FAILURE;
+    }
+    libtest_mimic::run(&arguments, trials()).exit_code()
+}
+
+/// `cargo test` by a user: each test is said to be skipped, and why.
+fn without_root(arguments: &Arguments) -> ExitCode {
+    eprintln!("not root: these tests attach to the kernel and are skipped; run `make test-root`");
+    let trials = trials()
+        .into_iter()
+        .map(|trial| trial.with_ignored_flag(true))
+        .collect();
+    libtest_mimic::run(arguments, trials).exit_code()
+}
+
+fn own_mounts() -> nix::Result<()> {
+    unshare(CloneFlags::CLONE_NEWNS)?;
+    let none = None::<&str>;
+    mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
+    for (kind, place, there) in [
+        (
+            "tracefs",
+            "/sys/kernel/tracing",
+            "/sys/kernel/tracing/events",
+        ),
+        ("bpf", "/sys/fs/bpf", ""),
+    ] {
+        if there.is_empty() || !Path::new(there).exists() {
+            mount(Some(kind), place, Some(kind), MsFlags::empty(), none)?;
+        }
+    }
+    Ok(())
+}
+
+fn trials() -> Vec<Trial> {
+    let mut trials = Vec::new();
+    for cell in matrix::cells() {
+        let reason = matrix::why_not(cell.hook);
+        // In the VMs every hook is there; one that is not is a failure there.
+        if let Some(reason) = reason.filter(|_| env::var_os("HELLO_VM").is_none()) {
+            cell.say_not_available(reason);
+            trials.push(Trial::test(cell.name(), || Ok(())).with_ignored_flag(true));
+        } else {
+            trials.push(Trial::test(cell.name(), move || {
+                cell.run().map_err(Failed::from)
+            }));
+        }
+    }
+    let all: &[(&str, &[(&str, fn() -> run::Check)])] = &[
+        ("selection", selection::TESTS),
+        ("options", options::TESTS),
+        ("endings", endings::TESTS),
+        ("errors", errors::TESTS),
+    ];
+    for (group, tests) in all {
+        for &(name, test) in *tests {
+            trials.push(Trial::test(format!("{group}::{name}"), move || {
+                test().map_err(Failed::from)
+            }));
+        }
+    }
+    trials
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Programs of known calls: this test binary, run as `hello-tests workload …`.
+//! Calls are made by the bare instruction, so that no library adds one.
+
+use std::arch::asm;
+use std::env;
+use std::ffi::CString;
+use std::io::Read as _;
+use std::process::exit;
+
+use nix::libc;
+
+/// Bit 30 of the number: the x32 ABI (asm/unistd.h).
+const X32: usize = 0x4000_0000;
+
+/// What `opens` does, by ABI, call, result and times: each a prime.
+pub(crate) const OPENS: &[(&str, &str, &str, u64)] = &[
+    ("x86_64", "open", "ok", 2),
+    ("x86_64", "openat", "ok", 23),
+    ("x86_64", "openat2", "ok", 3),
+    ("x86_64", "creat", "ok", 5),
+    ("x86_64", "openat", "ENOENT", 7),
+    ("x86_64", "open", "EISDIR", 11),
+    ("i386", "open", "ok", 13),
+    ("i386", "openat", "ENOENT", 17),
+    ("i386", "creat", "ok", 19),
+    ("x32", "openat", "x32", 29),
+];
+
+/// Runs the workload that the arguments name; never returns.
+pub(crate) fn run(words: &[String]) -> ! {
+    let number = |at: usize| {
+        words
+            .get(at)
+            .and_then(|word| word.parse::<u64>().ok())
+            .unwrap_or(0)
+    };
+    match words[0].as_str() {
+        "nothing" => {}
+        "exit" => exit(i32::try_from(number(1)).unwrap_or(1)),
+        // N successful execs, M failed ones.
+        "execs" => {
+            (0..number(1)).for_each(|_| spawn(&["nothing"]));
+            (0..number(2)).for_each(|_| fail_to_exec());
+        }
+        // getppid N times by each ABI.
+        "calls" => {
+            repeat(number(1), || native(libc::SYS_getppid as usize, [0; 4]));
+            repeat(number(2), || i386(64, [0; 4]));
+            repeat(number(3), || {
+                native(libc::SYS_getppid as usize | X32, [0; 4])
+            });
+        }
+        // A number that no table has, N times.
+        "unknown" => repeat(number(1), || native(9999, [0; 4])),
+        // N getppid calls as each of two users.
+        "users" => {
+            repeat(number(1), || native(libc::SYS_getppid as usize, [0; 4]));
+            // SAFETY: takes integers.
+            unsafe {
+                libc::setresgid(65534, 65534, 65534);
+                libc::setresuid(65534, 65534, 65534);
+            }
+            repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
+        }
+        "opens" => opens(&words[1]),
+        // Opens whose path lies in a page that was never touched.
+        "cold" => cold(&words[1], number(2)),
+        "open" => {
+            let path = CString::new(words[1].as_str()).unwrap_or_default();
+            open_ok(native(
+                libc::SYS_openat as usize,
+                [AT_FDCWD, path.as_ptr() as usize, 0, 0],
+            ));
+        }
+        "hostile" => {
+            let path = CString::new(b"/tmp/\x1b[2J\n\"\xff\xfe".to_vec()).unwrap_or_default();
+            native(
+                libc::SYS_openat as usize,
+                [AT_FDCWD, path.as_ptr() as usize, 0, 0],
+            );
+        }
+        "rename" => {
+            let name = CString::new(words[1].as_str()).unwrap_or_default();
+            // SAFETY: a NUL-terminated string that lives through the call.
+            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+            repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
+        }
+        "timers" => timers(number(1)),
+        "tree" => tree(number(1)),
+        // Ends with the signal.
+        "signal" => {
+            // SAFETY: takes integers.
+            unsafe { libc::raise(i32::try_from(number(1)).unwrap_or(libc::SIGKILL)) };
+        }
+        // Says that it runs, waits for a line, then does what follows.
+        "wait" => {
+            println!("ready");
+            let _ = std::io::stdin().read(&mut [0; 64]);
+            run(&words[1..]);
+        }
+        // Until killed, or for so many calls.
+        "storm" => repeat(number(1), || native(libc::SYS_getppid as usize, [0; 4])),
+        other => {
+            eprintln!("no workload {other}");
+            exit(99);
+        }
+    }
+    exit(0)
+}
+
+fn repeat<T>(times: u64, mut call: impl FnMut() -> T) {
+    for _ in 0..times {
+        call();
+    }
+}
+
+const AT_FDCWD: usize = libc::AT_FDCWD as isize as usize;
+
+fn native(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
+    let result: isize;
+    // SAFETY: pointers among the arguments point to memory that lives through the call.
+    unsafe {
+        asm!("syscall", inlateout("rax") number => result,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
+            lateout("rcx") _, lateout("r11") _, options(nostack));
+    }
+    result
+}
+
+fn i386(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
+    let result: isize;
+    // SAFETY: as above; pointers lie below 4 GiB. rbx belongs to LLVM, hence the swap.
+    unsafe {
+        asm!("xchg rbx, {a}", "int 0x80", "xchg rbx, {a}", a = inout(reg) a => _,
+            inlateout("rax") number => result, in("rcx") b, in("rdx") c, in("rsi") d,
+            lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
+            options(nostack));
+    }
+    result as i32 as isize
+}
+
+fn open_ok(fd: isize) {
+    if fd < 0 {
+        eprintln!("open failed: {fd}");
+        exit(98);
+    }
+    native(libc::SYS_close as usize, [fd as usize, 0, 0, 0]);
+}
+
+/// A copy of the string below 4 GiB, where 32-bit calls can see it.
+fn low(text: &str) -> usize {
+    // SAFETY: a new private mapping of one page, longer than any path used here.
+    unsafe {
+        let page = libc::mmap(
+            std::ptr::null_mut(),
+            4096,
+            libc::PROT_READ | libc::PROT_WRITE,
+            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_32BIT,
+            -1,
+            0,
+        );
+        std::ptr::copy_nonoverlapping(text.as_ptr(), page.cast(), text.len());
+        page as usize
+    }
+}
+
+fn opens(file: &str) {
+    let there = low(file);
+    let missing = low(&format!("{file}.missing"));
+    let folder = low("/");
+    let how: [u64; 3] = [0, 0, 0];
+    let wronly = libc::O_WRONLY as usize;
+    for &(abi, call, result, times) in OPENS {
+        repeat(times, || match (abi, call, result) {
+            ("x86_64", "open", "ok") => open_ok(native(libc::SYS_open as usize, [there, 0, 0, 0])),
+            ("x86_64", "open", _) => _ = native(libc::SYS_open as usize, [folder, wronly, 0, 0]),
+            ("x86_64", "openat", "ok") => {
+                open_ok(native(libc::SYS_openat as usize, [AT_FDCWD, there, 0, 0]));
+            }
+            ("x86_64", "openat", _) => {
+                native(libc::SYS_openat as usize, [AT_FDCWD, missing, 0, 0]);
+            }
+            ("x86_64", "openat2", _) => open_ok(native(
+                libc::SYS_openat2 as usize,
+                [AT_FDCWD, there, how.as_ptr() as usize, size_of_val(&how)],
+            )),
+            ("x86_64", "creat", _) => {
+                open_ok(native(libc::SYS_creat as usize, [there, 0o600, 0, 0]))
+            }
+            ("i386", "open", _) => open_ok(i386(5, [there, 0, 0, 0])),
+            ("i386", "openat", _) => _ = i386(295, [AT_FDCWD, missing, 0, 0]),
+            ("i386", "creat", _) => open_ok(i386(8, [there, 0o600, 0, 0])),
+            _ => {
+                let fd = native(libc::SYS_openat as usize | X32, [AT_FDCWD, there, 0, 0]);
+                if fd >= 0 {
+                    open_ok(fd); // a kernel with x32
+                }
+            }
+        });
+    }
+}
+
+/// Maps a file that holds the path and opens it without having read the page: it is
+/// in no page table when the call begins.
+fn cold(file: &str, times: u64) {
+    let name = CString::new(file).unwrap_or_default();
+    for _ in 0..times {
+        // SAFETY: maps a file of ours, at least one page long, for reading.
+        let page = unsafe {
+            let fd = libc::open(name.as_ptr(), libc::O_RDONLY);
+            let page = libc::mmap(
+                std::ptr::null_mut(),
+                4096,
+                libc::PROT_READ,
+                libc::MAP_PRIVATE,
+                fd,
+                0,
+            );
+            libc::close(fd);
+            page
+        };
+        native(libc::SYS_openat as usize, [AT_FDCWD, page as usize, 0, 0]);
+    }
+}
+
+fn me() -> CString {
+    CString::new(
+        env::current_exe()
+            .unwrap_or_default()
+            .into_os_string()
+            .into_encoded_bytes(),
+    )
+    .unwrap_or_default()
+}
+
+/// fork, exec of this binary, wait. By hand: std's spawn would exec more than once
+/// where PATH is searched.
+fn spawn(words: &[&str]) {
+    let program = me();
+    let mut argv = vec![CString::from(c"hello-tests"), CString::from(c"workload")];
+    argv.extend(words.iter().filter_map(|word| CString::new(*word).ok()));
+    // SAFETY: one thread; the child execs at once.
+    match unsafe { nix::unistd::fork() } {
+        Ok(nix::unistd::ForkResult::Child) => {
+            let _ = nix::unistd::execv(&program, &argv);
+            exit(97);
+        }
+        Ok(nix::unistd::ForkResult::Parent { child }) => {
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+        Err(error) => {
+            eprintln!("fork: {error}");
+            exit(96);
+        }
+    }
+}
+
+fn fail_to_exec() {
+    let argv = [std::ptr::null::<libc::c_char>()];
+    native(
+        libc::SYS_execve as usize,
+        [
+            c"/nonexistent/program".as_ptr() as usize,
+            argv.as_ptr() as usize,
+            argv.as_ptr() as usize,
+            0,
+        ],
+    );
+}
+
+fn timers(times: u64) {
+    let mut id = 0i32;
+    let id_at = std::ptr::from_mut(&mut id) as usize;
+    let mut spec = [0u64; 4];
+    let spec_at = spec.as_mut_ptr() as usize;
+    for _ in 0..times {
+        native(libc::SYS_timer_create as usize, [1, 0, id_at, 0]);
+        native(
+            libc::SYS_timer_gettime as usize,
+            [id as usize, spec_at, 0, 0],
+        );
+        native(libc::SYS_timer_getoverrun as usize, [id as usize, 0, 0, 0]);
+        native(libc::SYS_timer_delete as usize, [id as usize, 0, 0, 0]);
+    }
+}
+
+/// A tree by fork, vfork and clone whose middle dies first; each of its members, a
+/// thread and an orphan among them, makes `times` calls.
+fn tree(times: u64) {
+    let work = || repeat(times, || native(libc::SYS_getppid as usize, [0; 4]));
+    work();
+    let thread =
+        std::thread::spawn(move || repeat(times, || native(libc::SYS_getppid as usize, [0; 4])));
+    let _ = thread.join();
+    // vfork and exec: the child borrows this address space until its exec.
+    let program = me();
+    let count = CString::new(times.to_string()).unwrap_or_default();
+    let argv = [
+        c"t".as_ptr(),
+        c"workload".as_ptr(),
+        c"storm".as_ptr(),
+        count.as_ptr(),
+        std::ptr::null(),
+    ];
+    #[expect(deprecated, reason = "the point of this workload")]
+    // SAFETY: the child calls execv and _exit only.
+    let child = unsafe { libc::vfork() };
+    if child == 0 {
+        // SAFETY: as above; argv ends with a null pointer.
+        unsafe {
+            libc::execv(program.as_ptr(), argv.as_ptr());
+            libc::_exit(95);
+        }
+    }
+    // SAFETY: waits for the child just made.
+    unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
+    // SAFETY: this process has one thread again.
+    if let Ok(nix::unistd::ForkResult::Parent { child }) = unsafe { nix::unistd::fork() } {
+        let _ = nix::sys::wait::waitpid(child, None);
+        return;
+    }
+    work(); // the middle
+    // SAFETY: as above.
+    if let Ok(nix::unistd::ForkResult::Parent { .. }) = unsafe { nix::unistd::fork() } {
+        exit(0); // before its child has done its work
+    }
+    std::thread::sleep(std::time::Duration::from_millis(200));
+    work(); // the orphan
+    exit(0);
+}
+
+/// getppid calls that `tree` makes for `times`: itself, its thread, the vforked
+/// child, the middle, the orphan.
+pub(crate) const TREE: u64 = 5;
