@@ -70,7 +70,7 @@ impl TracePipe {
             .duration_since(UNIX_EPOCH)
             .map_or(0, |t| t.subsec_nanos());
         let tag = std::process::id().rotate_left(16) ^ nanos;
-        let marker = format!("hello-{tag:08x}: ").into_bytes();
+        let marker = format!("hello-{tag:x}: ").into_bytes();
         remove_stale(&tracefs);
 
         let event = tracefs.join(EVENT);
@@ -124,7 +124,7 @@ impl TracePipe {
         set("trace_options", "norecord-tgid")?;
         // Wake a poll for the first line; absent before 5.0, where it always does.
         let _ = set("buffer_percent", "0");
-        let ours = format!("bpf_string ~ \"hello-{:08x}: *\"", self.tag);
+        let ours = format!("bpf_string ~ \"hello-{:x}: *\"", self.tag);
         set(&format!("{EVENT}/filter"), &ours)?;
         set(&format!("{EVENT}/enable"), "1")
     }

@@ -169,6 +169,8 @@ fn each_file_names_its_licence() {
         [
             "build.rs",
             "Makefile",
+            "tests/vm/init",
+            "tests/vm/table.awk",
             "vmlinux/vmlinux.h",
             "scripts/deps.sh",
             ".ci/run",

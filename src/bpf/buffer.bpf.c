@@ -68,8 +68,11 @@ static __always_inline int on_execve(void *ctx, struct hello_call call)
 	return 0;
 }
 
-HELLO_ON_KPROBE(buffer_kprobe, on_execve)
-HELLO_FENTRY_SLOTS(buffer, on_execve)
+/* Two system calls run a program: execve and execveat. */
+HELLO_ON_KPROBE(buffer_kprobe_0, on_execve)
+HELLO_ON_KPROBE(buffer_kprobe_1, on_execve)
+HELLO_ON_FENTRY(buffer_fentry_0, on_execve)
+HELLO_ON_FENTRY(buffer_fentry_1, on_execve)
 HELLO_ON_RAW_TP(buffer_raw_tp, on_execve)
 HELLO_ON_TRACEPOINT(buffer_tracepoint, on_execve)
 

@@ -260,33 +260,85 @@ static __always_inline bool hello_wanted(struct hello_call call)
 	return config.calls[word] >> (call.nr % 64) & 1;
 }
 
+/* Which of a system call's functions a program is attached to. */
+enum hello_entry {
+	HELLO_ENTRY_native, /* __x64_sys_, __arm64_sys_ */
+	HELLO_ENTRY_ia32,   /* __ia32_sys_ */
+	HELLO_ENTRY_compat, /* __ia32_compat_sys_, __arm64_compat_sys_ */
+	HELLO_ENTRY_x32,    /* __x64_compat_sys_, __x32_compat_sys_ */
+};
+
+/*
+ * Is this call the business of a program on that function? On x86-64 the functions
+ * of a call without arguments are one function under two names
+ * (arch/x86/include/asm/syscall_wrapper.h), so both programs run, and one of them
+ * must look away. On arm64 the 32-bit table shares most functions with the other.
+ */
+static __always_inline bool hello_enters(struct hello_call call, enum hello_entry entry)
+{
+#if defined(__TARGET_ARCH_x86)
+	switch (entry) {
+	case HELLO_ENTRY_native:
+		return call.abi != HELLO_ABI_COMPAT;
+	case HELLO_ENTRY_x32:
+		return call.abi == HELLO_ABI_X32;
+	default:
+		return call.abi == HELLO_ABI_COMPAT;
+	}
+#endif
+	return true;
+}
+
 /*
  * Runs `handler(ctx, call)` at the entry of every system call that user space
  * asked for, by each hook there is; user space loads the programs of one.
  *
- * - kprobe: one program, attached to the call's function for each ABI
+ * - kprobe, fentry: programs for one call, one for each of its functions
  *   (__x64_sys_execve, __ia32_compat_sys_execve, …), whose only argument is the
- *   caller's saved registers. Cheap for all other calls.
- * - fentry: the same by trampoline. The function is part of the loaded program,
- *   so there have to be as many programs as functions; HELLO_FENTRY_SLOTS.
- * - raw_tp, tracepoint: one program for all calls, which picks. Those that it
- *   does not want pay one comparison.
+ *   caller's saved registers. Other calls do not notice.
+ * - raw_tp, tracepoint: one program for all calls, which picks. Those that it does
+ *   not want pay one comparison.
  */
-#define HELLO_ON_KPROBE(name, handler)                                               \
+#define HELLO_ON_FUNCTIONS(PROGRAM, name, handler)                                   \
+	PROGRAM(name, native, handler)                                               \
+	PROGRAM(name, ia32, handler)                                                 \
+	PROGRAM(name, compat, handler)                                               \
+	PROGRAM(name, x32, handler)
+
+#define HELLO_KPROBE(name, entry, handler)                                           \
 	SEC("?kprobe")                                                               \
-	int name(struct pt_regs *ctx)                                                \
+	int name##_##entry(struct pt_regs *ctx)                                      \
 	{                                                                            \
 		struct pt_regs *regs = (struct pt_regs *)PT_REGS_PARM1(ctx);         \
+		struct hello_call call = hello_call(hello_number(regs));             \
                                                                                      \
-		return handler(ctx, hello_call(hello_number(regs)));                 \
+		return hello_enters(call, HELLO_ENTRY_##entry) ? handler(ctx, call) : 0; \
 	}
+#define HELLO_ON_KPROBE(name, handler) HELLO_ON_FUNCTIONS(HELLO_KPROBE, name, handler)
 
-#define HELLO_ON_FENTRY(name, handler)                                               \
+/*
+ * The first argument of a trampoline's program. Not `ctx[0]`: where the function's
+ * file has only seen `struct pt_regs;`, older kernels refuse to hand it out
+ * ("type FWD is not a struct", execveat on 5.10).
+ */
+static __always_inline struct pt_regs *hello_first_argument(u64 *ctx)
+{
+	struct pt_regs *regs = NULL;
+
+	bpf_probe_read_kernel(&regs, sizeof(regs), ctx);
+	return regs;
+}
+
+#define HELLO_FENTRY(name, entry, handler)                                           \
 	SEC("?fentry")                                                               \
-	int name(u64 *ctx)                                                           \
+	int name##_##entry(u64 *ctx)                                                 \
 	{                                                                            \
-		return handler(ctx, hello_call(hello_number((struct pt_regs *)ctx[0]))); \
+		struct pt_regs *regs = hello_first_argument(ctx);                    \
+		struct hello_call call = hello_call(hello_number(regs));             \
+                                                                                     \
+		return hello_enters(call, HELLO_ENTRY_##entry) ? handler(ctx, call) : 0; \
 	}
+#define HELLO_ON_FENTRY(name, handler) HELLO_ON_FUNCTIONS(HELLO_FENTRY, name, handler)
 
 #define HELLO_ON_RAW_TP(name, handler)                                               \
 	SEC("?raw_tp/sys_enter")                                                     \
@@ -305,16 +357,5 @@ static __always_inline bool hello_wanted(struct hello_call call)
                                                                                      \
 		return hello_wanted(call) ? handler(ctx, call) : 0;                  \
 	}
-
-/* execve and execveat, each with its 64-bit, 32-bit and x32 entry. */
-#define HELLO_FENTRY_SLOTS(mode, handler)                                            \
-	HELLO_ON_FENTRY(mode##_fentry_0, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_1, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_2, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_3, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_4, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_5, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_6, handler)                                    \
-	HELLO_ON_FENTRY(mode##_fentry_7, handler)
 
 #endif /* HELLO_BPF_H */

@@ -41,28 +41,19 @@ static __always_inline int on_call(void *ctx, struct hello_call call)
 	return 0;
 }
 
-/* kprobe: a program for each of up to 16 system calls. */
-HELLO_ON_KPROBE(map_kprobe_0, on_call)
-HELLO_ON_KPROBE(map_kprobe_1, on_call)
-HELLO_ON_KPROBE(map_kprobe_2, on_call)
-HELLO_ON_KPROBE(map_kprobe_3, on_call)
-HELLO_ON_KPROBE(map_kprobe_4, on_call)
-HELLO_ON_KPROBE(map_kprobe_5, on_call)
-HELLO_ON_KPROBE(map_kprobe_6, on_call)
-HELLO_ON_KPROBE(map_kprobe_7, on_call)
-HELLO_ON_KPROBE(map_kprobe_8, on_call)
-HELLO_ON_KPROBE(map_kprobe_9, on_call)
-HELLO_ON_KPROBE(map_kprobe_10, on_call)
-HELLO_ON_KPROBE(map_kprobe_11, on_call)
-HELLO_ON_KPROBE(map_kprobe_12, on_call)
-HELLO_ON_KPROBE(map_kprobe_13, on_call)
-HELLO_ON_KPROBE(map_kprobe_14, on_call)
-HELLO_ON_KPROBE(map_kprobe_15, on_call)
+/* Programs of their own for each of up to 8 system calls. */
+#define ON_CALL(n)                                                                   \
+	HELLO_ON_KPROBE(map_kprobe_##n, on_call)                                     \
+	HELLO_ON_FENTRY(map_fentry_##n, on_call)
 
-/* fentry: a program for each entry of up to 6 system calls. */
-HELLO_FENTRY_SLOTS(map_0, on_call)
-HELLO_FENTRY_SLOTS(map_1, on_call)
-HELLO_FENTRY_SLOTS(map_2, on_call)
+ON_CALL(0)
+ON_CALL(1)
+ON_CALL(2)
+ON_CALL(3)
+ON_CALL(4)
+ON_CALL(5)
+ON_CALL(6)
+ON_CALL(7)
 
 /* One tracepoint for all system calls: one program. */
 HELLO_ON_RAW_TP(map_raw_tp, on_call)

@@ -33,20 +33,23 @@ pub(crate) fn section_hook(section: &str) -> Option<(Hook, Option<&str>)> {
     Some((hook, target))
 }
 
-/// The kernel's functions for a system call, native entry first. All that exist
-/// are taken: which of them a 32-bit entry calls depends on the call and kernel
-/// (arch/x86/include/asm/syscall_wrapper.h).
-fn functions(call: &str) -> Vec<String> {
-    let prefixes: &[&str] = if cfg!(target_arch = "aarch64") {
-        &["__arm64_sys_", "__arm64_compat_sys_"]
-    } else {
-        &[
-            "__x64_sys_",
-            "__ia32_sys_",
-            "__ia32_compat_sys_",
-            "__x64_compat_sys_",
-            "__x32_compat_sys_",
-        ]
+/// Programs for one system call, one for each of the functions it can have
+/// (`HELLO_ON_FUNCTIONS` in src/bpf/hello.bpf.h).
+const ENTRIES: usize = 4;
+
+/// The function that a program is for: `map_kprobe_3_compat` and `openat` make
+/// `__ia32_compat_sys_openat`. The first that the kernel has of those returned.
+fn functions(program: &str, call: &str) -> Vec<String> {
+    let entry = program.rsplit('_').next().unwrap_or_default();
+    let prefixes: &[&str] = match (entry, cfg!(target_arch = "aarch64")) {
+        ("native", true) => &["__arm64_sys_"],
+        ("compat", true) => &["__arm64_compat_sys_"],
+        ("native", false) => &["__x64_sys_"],
+        ("ia32", false) => &["__ia32_sys_"],
+        ("compat", false) => &["__ia32_compat_sys_"],
+        // Linux 5.7 gave the first its name, those before have the second.
+        ("x32", false) => &["__x64_compat_sys_", "__x32_compat_sys_"],
+        _ => &[],
     };
     prefixes
         .iter()
@@ -68,10 +71,6 @@ fn call_names(setup: &Setup) -> Result<Vec<&'static str>> {
     Ok(names)
 }
 
-/// Entries of one system call that can exist at once: 64-bit, 32-bit with and
-/// without a compat function of its own, x32.
-const ENTRIES: usize = 4;
-
 /// Sets which programs are loaded; for fentry also what each is attached to, as
 /// that is part of the loaded program. Returns those functions in their order.
 pub(super) fn choose_programs(
@@ -79,49 +78,62 @@ pub(super) fn choose_programs(
     setup: &Setup,
     hook: Hook,
 ) -> Result<Vec<String>> {
-    let mut candidates = Vec::new();
-    if matches!(hook, Hook::Kprobe | Hook::Fentry) {
-        let names = call_names(setup)?;
-        let room = match (hook, slots(object, hook)) {
-            (Hook::Kprobe, 1) => usize::MAX, // one program for all
-            (Hook::Kprobe, slots) => slots,
-            (_, slots) => slots / ENTRIES,
-        };
-        if names.len() > room {
-            bail!(
-                "there are programs for {room} system calls, not for {}; use --attach raw_tp",
-                names.len()
-            );
-        }
-        candidates = names.iter().flat_map(|name| functions(name)).collect();
+    let names = if is_by_function(hook) {
+        call_names(setup)?
+    } else {
+        Vec::new()
+    };
+    let room = count(object, hook) / ENTRIES;
+    if names.len() > room {
+        bail!(
+            "there are programs for {room} system calls, not for {}; use --attach raw_tp",
+            names.len()
+        );
     }
-    let mut candidates = candidates.into_iter();
+    let mut index = 0;
     let mut taken = Vec::new();
     for mut program in object.progs_mut() {
-        if program.name().to_string_lossy().starts_with("hello_") {
+        let program_name = program.name().to_string_lossy().into_owned();
+        if program_name.starts_with("hello_") {
             continue; // select.rs decides on those
         }
         let section = program.section().to_string_lossy().into_owned();
         let mut wanted = section_hook(&section).is_some_and(|(of, _)| of == hook);
-        if wanted && hook == Hook::Fentry {
-            // libbpf looks the name up in the kernel's BTF: those it lacks are passed over.
-            let target = candidates
-                .find(|target| program.set_attach_target(0, Some(target.clone())).is_ok());
-            wanted = target.is_some();
-            taken.extend(target);
+        if wanted && is_by_function(hook) {
+            let call = names.get(index / ENTRIES);
+            index += 1;
+            wanted = call.is_some();
+            if let (Some(call), Hook::Fentry) = (call, hook) {
+                // libbpf looks the name up in the kernel's BTF.
+                let target = functions(&program_name, call)
+                    .into_iter()
+                    .find(|name| program.set_attach_target(0, Some(name.clone())).is_ok());
+                wanted = target.is_some();
+                taken.extend(target);
+            }
         }
         program.set_autoload(wanted);
     }
-    if hook == Hook::Fentry && taken.is_empty() {
+    if hook == Hook::Fentry
+        && let Some(call) = names.iter().find(|call| !taken.contains(&native(call)))
+    {
         bail!(
-            "the kernel's BTF has no function for {}",
-            call_names(setup)?.join(", ")
+            "the kernel's BTF has no function {}; use --attach kprobe",
+            native(call)
         );
     }
     Ok(taken)
 }
 
-fn slots(object: &OpenObject, hook: Hook) -> usize {
+fn is_by_function(hook: Hook) -> bool {
+    matches!(hook, Hook::Kprobe | Hook::Fentry)
+}
+
+fn native(call: &str) -> String {
+    functions("native", call).concat()
+}
+
+fn count(object: &OpenObject, hook: Hook) -> usize {
     object
         .progs()
         .filter(|program| {
@@ -146,7 +158,7 @@ pub(super) fn attach(
     let by_section = |program: &ProgramMut<'_>| {
         program.attach().map_err(|error| {
             denied(
-                error,
+                &error,
                 &format!("attach to {}", program.section().to_string_lossy()),
             )
         })
@@ -155,38 +167,38 @@ pub(super) fn attach(
     for program in loaded().filter(is_filter) {
         links.push(by_section(&program)?);
     }
-    let programs: Vec<_> = loaded().filter(|program| !is_filter(program)).collect();
-    if hook == Hook::Kprobe {
-        // One program for all calls, or a program for each.
-        for (index, call) in call_names(setup)?.iter().enumerate() {
-            let program = &programs[index % programs.len()];
-            let before = links.len();
-            for function in functions(call) {
-                match program.attach_kprobe(false, &function) {
-                    Ok(link) => {
-                        links.push(link);
-                        targets.push(function);
-                    }
-                    Err(error) if error.kind() == ErrorKind::NotFound => {}
-                    Err(error) => return Err(denied(error, &format!("attach to {function}"))),
-                }
-            }
-            if links.len() == before {
-                bail!("this kernel has no function for system call {call}");
-            }
-        }
+    let names = if hook == Hook::Kprobe {
+        call_names(setup)?
     } else {
-        for program in &programs {
-            let section = program.section().to_string_lossy();
-            match section_hook(&section) {
-                Some((Hook::Fentry, _)) => links.push(by_section(program)?),
-                Some((_, Some(target))) => {
-                    links.push(by_section(program)?);
-                    targets.push(target.replace('/', ":"));
+        Vec::new()
+    };
+    for (index, program) in loaded().filter(|program| !is_filter(program)).enumerate() {
+        let section = program.section().to_string_lossy();
+        match section_hook(&section) {
+            Some((Hook::Kprobe, _)) => {
+                for function in functions(&program.name().to_string_lossy(), names[index / ENTRIES])
+                {
+                    match program.attach_kprobe(false, &function) {
+                        Ok(link) => {
+                            links.push(link);
+                            targets.push(function);
+                            break;
+                        }
+                        Err(error) if error.kind() == ErrorKind::NotFound => {}
+                        Err(error) => return Err(denied(&error, &format!("attach to {function}"))),
+                    }
                 }
-                _ => {} // reached by tail call
             }
+            Some((Hook::Fentry, _)) => links.push(by_section(&program)?),
+            Some((_, Some(target))) => {
+                links.push(by_section(&program)?);
+                targets.push(target.replace('/', ":"));
+            }
+            _ => {} // reached by tail call
         }
+    }
+    if let Some(call) = names.iter().find(|call| !targets.contains(&native(call))) {
+        bail!("this kernel has no function {}", native(call));
     }
     Ok((links, describe(hook, &targets)))
 }
@@ -218,6 +230,20 @@ mod tests {
             Some((Hook::Tracepoint, Some("raw_syscalls/sys_enter")))
         );
         assert_eq!(section_hook("license"), None);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn each_program_has_its_function() {
+        assert_eq!(
+            functions("map_kprobe_7_compat", "openat"),
+            ["__ia32_compat_sys_openat"]
+        );
+        assert_eq!(
+            functions("buffer_fentry_0_x32", "execve"),
+            ["__x64_compat_sys_execve", "__x32_compat_sys_execve"]
+        );
+        assert_eq!(native("read"), "__x64_sys_read");
     }
 
     #[test]

@@ -7,18 +7,24 @@ use libbpf_rs::PrintLevel;
 use libbpf_rs::libbpf_sys;
 use libbpf_rs::set_print;
 
-static LAST: Mutex<Option<String>> = Mutex::new(None);
+static WARNINGS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 /// Takes over libbpf's messages.
 pub fn listen(verbose: bool) {
+    fn keep(message: &str) {
+        if let Ok(mut warnings) = WARNINGS.lock() {
+            warnings.push(message.trim().trim_start_matches("libbpf: ").to_owned());
+        }
+    }
     let callback: fn(PrintLevel, String) = if verbose {
-        |_, message| eprint!("{message}")
-    } else {
-        |_, message| {
-            if let Ok(mut last) = LAST.lock() {
-                *last = Some(message);
+        |level, message| {
+            eprint!("{message}");
+            if level == PrintLevel::Warn {
+                keep(&message);
             }
         }
+    } else {
+        |_, message| keep(&message)
     };
     let level = if verbose {
         PrintLevel::Debug
@@ -30,16 +36,28 @@ pub fn listen(verbose: bool) {
 
 /// What was said so far belongs to something else.
 pub(super) fn forget() {
-    if let Ok(mut last) = LAST.lock() {
-        *last = None;
+    if let Ok(mut warnings) = WARNINGS.lock() {
+        warnings.clear();
     }
 }
 
-/// libbpf's last warning in one line.
-pub(super) fn last_warning() -> Option<String> {
-    let message = LAST.lock().ok()?.clone()?;
-    let line = message.lines().rfind(|line| !line.trim().is_empty())?;
-    Some(line.trim().trim_start_matches("libbpf: ").to_owned())
+/// Why libbpf failed, in one line: what the verifier ended with, else the last warning.
+pub(super) fn reason() -> Option<String> {
+    let warnings = WARNINGS.lock().ok()?;
+    verdict_of_verifier(&warnings).or_else(|| {
+        let last = warnings.last()?;
+        Some(last.lines().next()?.to_owned())
+    })
+}
+
+fn verdict_of_verifier(warnings: &[String]) -> Option<String> {
+    let log = warnings
+        .iter()
+        .find(|text| text.contains("BEGIN PROG LOAD LOG"))?;
+    let line = log.lines().rfind(|line| {
+        !line.trim().is_empty() && !line.starts_with("processed ") && !line.starts_with("--")
+    })?;
+    Some(format!("the verifier says: {}", line.trim()))
 }
 
 /// `v1.7`.
@@ -47,4 +65,21 @@ pub fn libbpf_version() -> String {
     // SAFETY: takes no arguments and returns a static string.
     let text = unsafe { std::ffi::CStr::from_ptr(libbpf_sys::libbpf_version_string()) };
     text.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verifier_has_the_last_word() {
+        let log = "prog 'x': -- BEGIN PROG LOAD LOG --\n0: (b7) r0 = 0\nR1 type=ctx expected=fp\n\
+                   processed 3 insns (limit 1000000)\n-- END PROG LOAD LOG --";
+        let warnings = [log.to_owned(), "failed to load object 'x'".to_owned()];
+        assert_eq!(
+            verdict_of_verifier(&warnings).as_deref(),
+            Some("the verifier says: R1 type=ctx expected=fp")
+        );
+        assert_eq!(verdict_of_verifier(&warnings[1..]), None);
+    }
 }

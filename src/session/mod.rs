@@ -25,6 +25,7 @@ use libbpf_rs::OpenObject;
 use libbpf_rs::skel::OpenSkel;
 use libbpf_rs::skel::Skel;
 use libbpf_rs::skel::SkelBuilder;
+use nix::errno::Errno;
 
 use crate::cli::Args;
 use crate::cli::Attach;
@@ -251,7 +252,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         configure(&mut open)?;
         let pins = Pins::reuse(cx, setup, open.open_object_mut())?;
         log::forget();
-        let skel = open.load().map_err(|error| denied(error, "load"))?;
+        let skel = open.load().map_err(|error| denied(&error, "load"))?;
         cx.select.fill(skel.object())?;
         fill(&skel)?;
         source.borrow_mut().loaded(skel.object())?;
@@ -352,16 +353,18 @@ pub fn find_map<'o>(object: &'o Object, name: &str) -> Result<Map<'o>> {
         .with_context(|| format!("the object has no map {name}"))
 }
 
-/// An error of the kernel with who may be behind it.
-fn denied(error: libbpf_rs::Error, doing: &str) -> anyhow::Error {
-    use libbpf_rs::ErrorKind;
-    let hint = match error.kind() {
-        ErrorKind::PermissionDenied => Some(preflight::policy().to_string()),
-        _ => log::last_warning(),
+/// An error of the kernel with who may be behind it. EPERM is a matter of policy;
+/// EACCES is what the verifier says.
+fn denied(error: &libbpf_rs::Error, doing: &str) -> anyhow::Error {
+    let reason = log::reason();
+    let is = |errno: Errno| {
+        error
+            .to_string()
+            .contains(&format!("(os error {})", errno as i32))
     };
-    let error = anyhow!("{error}");
-    match hint {
-        Some(hint) => anyhow!("cannot {doing}: {error}: {hint}"),
+    match reason {
+        _ if is(Errno::EPERM) => anyhow!("cannot {doing}: {error}: {}", preflight::policy()),
+        Some(reason) => anyhow!("cannot {doing}: {error}: {reason}"),
         None => anyhow!("cannot {doing}: {error}"),
     }
 }

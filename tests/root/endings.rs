@@ -15,6 +15,7 @@ use crate::run::ensure;
 use crate::run::hello;
 use crate::run::nothing_is_left;
 use crate::run::see;
+use crate::run::storm;
 use crate::run::workload;
 
 pub(crate) const TESTS: &[(&str, fn() -> Check)] = &[
@@ -102,7 +103,7 @@ fn duration() -> Check {
 fn closed_pipe() -> Check {
     let mut running = Running::start(&mut workload(
         &["--mode", "tail", "-o", "json"],
-        &["storm", "200003"],
+        &["storm", &storm().0],
     ))?;
     let first = running.line();
     ensure!(first.starts_with("{\"type\":\"tail\""), "{first:?}");

@@ -265,7 +265,7 @@ fn no_such_hook() -> Check {
         expect(
             &mut hello(&options),
             1,
-            &["for 16 system calls, not for 17", "--attach raw_tp"],
+            &["for 8 system calls, not for 17", "--attach raw_tp"],
         )?;
     }
     Ok(())

@@ -92,7 +92,15 @@ impl Cell {
             all.extend(["--transport", self.transport]);
         }
         all.extend(options);
-        let seen = see(&mut workload(&all, words))?;
+        let mut seen = see(&mut workload(&all, words))?;
+        // Newer kernels can preempt a program on a raw tracepoint, and skip it for who
+        // comes meanwhile: rare, told as lost, and exact only without.
+        for _ in 0..3 {
+            if seen.status != Some(3) || !seen.stderr.contains(" nested)") {
+                break;
+            }
+            seen = see(&mut workload(&all, words))?;
+        }
         ensure!(
             seen.status == Some(0),
             "exit status {:?}: {}",
@@ -155,30 +163,37 @@ impl Cell {
         Ok(())
     }
 
-    /// Three calls in one map, each by its own program where the hook is per call.
+    /// Three calls in one map, each by its own programs where the hook is per call.
     fn map(&self) -> Check {
-        let by_call = |seen: &Seen| -> Result<BTreeMap<(String, String), u64>, String> {
+        let by_call = |syscalls: &str, words: &[&str]| -> Result<BTreeMap<String, u64>, String> {
+            let options = ["--by", "syscall", "--syscalls", syscalls];
+            let seen = self.see(&options, words)?;
             let rows = seen.of_type("count")?;
-            Ok(rows
-                .iter()
-                .map(|row| ((text(row, "abi"), text(row, "syscall")), count(row)))
-                .collect())
+            let total: u64 = rows.iter().map(count).sum();
+            ensure!(seen.ledger()?.printed == total, "{}", seen.stderr);
+            let name = |row| format!("{} {}", text(row, "abi"), text(row, "syscall"));
+            Ok(rows.iter().map(|row| (name(row), count(row))).collect())
         };
-        let options = &[
-            "--by",
-            "syscall",
-            "--syscalls",
-            "execve,getppid,timer_create",
+        let counts = by_call("execve,getpgid,timer_create", &["groups", "1009", "211"])?;
+        let want = [
+            ("x86_64 execve", 1),
+            ("x86_64 getpgid", 1009),
+            ("i386 getpgid", 211),
         ];
-        let seen = self.see(options, &["calls", "1009", "211", "0"])?;
-        let counts = by_call(&seen)?;
-        let want = BTreeMap::from([
-            (("x86_64".into(), "execve".into()), 1),
-            (("x86_64".into(), "getppid".into()), 1009),
-            (("i386".into(), "getppid".into()), 211),
-        ]);
-        ensure!(counts == want, "{counts:?}, {}", seen.stderr);
-        ensure!(seen.ledger()?.printed == 1 + 1009 + 211, "{}", seen.stderr);
+        ensure!(
+            counts == BTreeMap::from(want.map(|(call, n)| (call.to_owned(), n))),
+            "{counts:?}"
+        );
+        // A call without arguments: its 32-bit and 64-bit functions are one function
+        // under two names, and must not count twice. Their BTF has neither name.
+        if self.hook != "fentry" {
+            let counts = by_call("getppid", &["calls", "1009", "211", "0"])?;
+            let want = [("x86_64 getppid", 1009), ("i386 getppid", 211)];
+            ensure!(
+                counts == BTreeMap::from(want.map(|(call, n)| (call.to_owned(), n))),
+                "{counts:?}"
+            );
+        }
 
         let seen = self.see(&[], &["execs", "23", "7"])?;
         let rows = seen.of_type("count")?;

@@ -144,6 +144,16 @@ pub(crate) struct Ledger {
     pub(crate) raw: Value,
 }
 
+/// A number of events large enough for a storm; an emulated CPU takes its time.
+pub(crate) fn storm() -> (String, u64) {
+    let events = if env::var_os("HELLO_VM").is_some() {
+        10_007
+    } else {
+        100_003
+    };
+    (events.to_string(), events)
+}
+
 /// Runs to the end, within a minute and a half.
 pub(crate) fn see(command: &mut Command) -> Result<Seen, String> {
     Running::start(command)?.finish()

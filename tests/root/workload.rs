@@ -51,6 +51,11 @@ pub(crate) fn run(words: &[String]) -> ! {
                 native(libc::SYS_getppid as usize | X32, [0; 4])
             });
         }
+        // getpgid N times by the 64-bit ABI, M times by the 32-bit one.
+        "groups" => {
+            repeat(number(1), || native(libc::SYS_getpgid as usize, [0; 4]));
+            repeat(number(2), || i386(132, [0; 4]));
+        }
         // A number that no table has, N times.
         "unknown" => repeat(number(1), || native(9999, [0; 4])),
         // N getppid calls as each of two users.
@@ -86,6 +91,13 @@ pub(crate) fn run(words: &[String]) -> ! {
             unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
             repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
         }
+        // A name of its own for each of N calls.
+        "names" => (0..number(1)).for_each(|index| {
+            let name = CString::new(format!("name-{index}")).unwrap_or_default();
+            // SAFETY: a NUL-terminated string that lives through the call.
+            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+            native(libc::SYS_getppid as usize, [0; 4]);
+        }),
         "timers" => timers(number(1)),
         "tree" => tree(number(1)),
         // Ends with the signal.
