@@ -64,11 +64,11 @@ fn describe(
     let _ = writeln!(text, "{}: {}", mode.info.name, mode.info.about);
     let _ = writeln!(
         text,
-        "    source    src/bpf/{0}.bpf.c, src/modes/{0}.rs",
+        "    source      src/bpf/{0}.bpf.c, src/modes/{0}.rs",
         mode.info.name
     );
     let hooks: Vec<_> = mode.info.hooks.iter().map(|hook| hook.name()).collect();
-    let _ = writeln!(text, "    hooks     {}", hooks.join(", "));
+    let _ = writeln!(text, "    hooks       {}", hooks.join(", "));
     for hook in mode.info.hooks {
         let mut targets = BTreeSet::new();
         let mut names = Vec::new();
@@ -85,7 +85,7 @@ fn describe(
                 targets.extend(target.map(str::to_owned));
             }
         }
-        let _ = write!(text, "    {:<10}{}", hook.name(), some(&names));
+        let _ = write!(text, "    {:<12}{}", hook.name(), some(&names));
         if targets.is_empty() {
             let _ = writeln!(text, " at the functions of the system calls");
         } else {
@@ -108,7 +108,7 @@ fn describe(
             let kind = format!("{:?}", map.map_type());
             let _ = writeln!(
                 text,
-                "    map       {name} ({kind}, {} entries)",
+                "    map         {name} ({kind}, {} entries)",
                 map.max_entries()
             );
         }
@@ -172,14 +172,31 @@ fn struct_fields(btf: &Btf<'_>, name: &str) -> Option<Vec<String>> {
 }
 
 /// The arguments of a raw tracepoint, by the kernel's function that calls its
-/// programs: its BTF has the names that the `btf_trace_` typedef lacks.
+/// programs, whose BTF has their names; where it is missing, by the typedef of that
+/// function's type, without names.
 fn prototype(btf: &Btf<'_>, name: &str) -> Option<Vec<String>> {
-    let function: types::Func<'_> = btf.type_by_name(&format!("__bpf_trace_{name}"))?;
-    let function: types::FuncProto<'_> = function.next_type()?.try_into().ok()?;
-    let arguments = function.iter().skip(1).map(|argument| {
-        let name = argument.name.unwrap_or_default().to_string_lossy();
-        declare(btf, argument.ty, &name)
-    });
+    let by_function = || {
+        let function: types::Func<'_> = btf.type_by_name(&format!("__bpf_trace_{name}"))?;
+        function.next_type()
+    };
+    let by_typedef = || {
+        let typedef: types::Typedef<'_> = btf.type_by_name(&format!("btf_trace_{name}"))?;
+        typedef.skip_mods_and_typedefs().next_type()
+    };
+    let function: types::FuncProto<'_> = by_function().or_else(by_typedef)?.try_into().ok()?;
+    let arguments = function
+        .iter()
+        .enumerate()
+        .skip(1)
+        .map(|(index, argument)| {
+            let name = argument.name.unwrap_or_default().to_string_lossy();
+            let name = if name.is_empty() {
+                format!("arg{}", index - 1)
+            } else {
+                name.into_owned()
+            };
+            declare(btf, argument.ty, &name)
+        });
     Some(arguments.collect())
 }
 
@@ -233,7 +250,7 @@ mod tests {
         for mode in MODES {
             assert!(text.contains(&format!("src/bpf/{}.bpf.c", mode.info.name)));
             for hook in mode.info.hooks {
-                let line = format!("    {:<10}{}_", hook.name(), mode.info.name);
+                let line = format!("    {:<12}{}_", hook.name(), mode.info.name);
                 assert!(
                     text.contains(&line),
                     "{} has no program for {hook}:\n{text}",

@@ -245,7 +245,7 @@ impl Source for Counts {
     }
 }
 
-/// `ID 0: 332	ID 101: 34`: the book's line.
+/// The line of the book: `ID 0: 332` and so on, with tabs between.
 struct Line<'a>(&'a [(hello_key, u64)]);
 
 impl Row for Line<'_> {

@@ -246,7 +246,7 @@ fn grace_period() {
 fn recursion_misses(object: &Object) -> u64 {
     object
         .progs()
-        .filter(|program| program.autoload())
+        .filter(libbpf_rs::ProgramImpl::autoload)
         .map(|program| {
             let mut info = libbpf_sys::bpf_prog_info::default();
             let mut len = size_of_val(&info).try_into().unwrap_or(0);

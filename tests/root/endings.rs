@@ -10,6 +10,7 @@ use nix::sys::signal::Signal;
 
 use crate::run::Check;
 use crate::run::Running;
+use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
@@ -18,7 +19,7 @@ use crate::run::see;
 use crate::run::storm;
 use crate::run::workload;
 
-pub(crate) const TESTS: &[(&str, fn() -> Check)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("signals", signals),
     (
         "signal_while_the_trace_pipe_is_silent",

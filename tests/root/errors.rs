@@ -3,6 +3,7 @@
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
+use std::path::Path;
 use std::process::Command;
 
 use nix::libc;
@@ -13,13 +14,14 @@ use nix::sched::unshare;
 
 use crate::matrix;
 use crate::run::Check;
+use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
 use crate::run::nothing_is_left;
 use crate::run::see;
 
-pub(crate) const TESTS: &[(&str, fn() -> Check)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("not_root", not_root),
     ("missing_capabilities", missing_capabilities),
     ("enough_capabilities", enough_capabilities),
@@ -53,19 +55,25 @@ fn without<'c>(command: &'c mut Command, caps: &'static [u64]) -> &'c mut Comman
     }
 }
 
-/// In a mount namespace of its own, with an empty folder in the place of `path`.
-fn hidden<'c>(command: &'c mut Command, path: &'static str) -> &'c mut Command {
+/// In a mount namespace of its own, with an empty folder in the place of each path
+/// that there is.
+fn hidden<'c>(command: &'c mut Command, paths: &'static [&'static str]) -> &'c mut Command {
     // SAFETY: system calls only, between fork and exec.
     unsafe {
         command.pre_exec(move || {
             unshare(CloneFlags::CLONE_NEWNS)?;
             let none = None::<&str>;
             mount(none, "/", none, MsFlags::MS_REC | MsFlags::MS_PRIVATE, none)?;
-            mount(Some("tmpfs"), path, Some("tmpfs"), MsFlags::empty(), none)?;
+            for path in paths.iter().filter(|path| Path::new(path).exists()) {
+                mount(Some("tmpfs"), *path, Some("tmpfs"), MsFlags::empty(), none)?;
+            }
             Ok(())
         })
     }
 }
+
+/// Both places where tracefs can be.
+const TRACEFS: &[&str] = &["/sys/kernel/tracing", "/sys/kernel/debug"];
 
 /// Runs it and expects this status and these words in at most `lines` lines.
 fn expect(command: &mut Command, status: i32, words: &[&str]) -> Check {
@@ -150,7 +158,7 @@ fn enough_capabilities() -> Check {
 fn no_btf() -> Check {
     let words = ["no BTF", "--btf FILE", "CONFIG_DEBUG_INFO_BTF"];
     expect(
-        hidden(&mut hello(&["--mode", "buffer"]), "/sys/kernel/btf"),
+        hidden(&mut hello(&["--mode", "buffer"]), &["/sys/kernel/btf"]),
         1,
         &words,
     )
@@ -209,19 +217,19 @@ fn refused_by_policy() -> Check {
 fn no_tracefs() -> Check {
     let how = "mount -t tracefs tracefs /sys/kernel/tracing";
     expect(
-        hidden(&mut hello(&["--mode", "trace"]), "/sys/kernel"),
+        hidden(&mut hello(&["--mode", "trace"]), &["/sys/kernel"]),
         1,
         &["no BTF"],
     )?;
     expect(
-        hidden(&mut hello(&["--mode", "trace"]), "/sys/kernel/tracing"),
+        hidden(&mut hello(&["--mode", "trace"]), TRACEFS),
         1,
         &["--mode trace needs tracefs", how],
     )?;
     expect(
         hidden(
             &mut hello(&["--mode", "file", "--attach", "tracepoint"]),
-            "/sys/kernel/tracing",
+            TRACEFS,
         ),
         1,
         &["needs tracefs", how],
@@ -229,7 +237,7 @@ fn no_tracefs() -> Check {
     // auto goes on without it.
     let seen = see(hidden(
         &mut hello(&["--mode", "file", "-d", "300ms", "-u", "65534"]),
-        "/sys/kernel/tracing",
+        TRACEFS,
     ))?;
     ensure!(
         seen.status == Some(0) && seen.stderr.contains("raw_tp sys_exit"),

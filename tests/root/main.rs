@@ -90,7 +90,7 @@ fn trials() -> Vec<Trial> {
             }));
         }
     }
-    let all: &[(&str, &[(&str, fn() -> run::Check)])] = &[
+    let all: &[(&str, &[run::Test])] = &[
         ("selection", selection::TESTS),
         ("options", options::TESTS),
         ("endings", endings::TESTS),

@@ -23,6 +23,9 @@ use serde_json::Value;
 /// What a test returns: nothing, or what was not as it should be.
 pub(crate) type Check = Result<(), String>;
 
+/// A test's name, and the test.
+pub(crate) type Test = (&'static str, fn() -> Check);
+
 /// Fails a test with a message unless the condition holds.
 macro_rules! ensure {
     ($condition:expr, $($message:tt)+) => {

@@ -11,6 +11,7 @@ use crate::matrix::text;
 use crate::run::Check;
 use crate::run::Running;
 use crate::run::Seen;
+use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
@@ -18,7 +19,7 @@ use crate::run::see;
 use crate::run::workload;
 use crate::workload::TREE;
 
-pub(crate) const TESTS: &[(&str, fn() -> Check)] = &[
+pub(crate) const TESTS: &[Test] = &[
     ("command_from_its_own_exec", command_from_its_own_exec),
     ("command_with_all_descendants", command_with_all_descendants),
     ("pid_alone", pid_alone),
