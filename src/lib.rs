@@ -10,7 +10,7 @@
 //! - [`modes`] has a room for each mode; its kernel side lies in `src/bpf`.
 //! - [`session`] opens, loads, attaches and polls what the mode brings, then
 //!   detaches and drains it.
-//! - [`transport`] carries records by ring or perf buffer, [`wire`] makes values of
+//! - [`transport`] carries records by ring or perf buffer, [`mod@wire`] makes values of
 //!   them, [`enrich`] finds the names to the numbers, [`output`] prints.
 //! - [`ledger`] accounts for every event.
 //! - [`list`] shows what there is: `--list`.
