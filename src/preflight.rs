@@ -4,6 +4,7 @@
 
 use std::fmt;
 use std::fs;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -137,6 +138,18 @@ pub fn kernel_release() -> String {
     nix::sys::utsname::uname()
         .map(|name| name.release().to_string_lossy().into_owned())
         .unwrap_or_default()
+}
+
+/// The inode of the pid namespace that hello runs in, 0 for the host's, which always
+/// has the number PROC_PID_INIT_INO (include/linux/proc_ns.h).
+pub fn pid_namespace() -> u32 {
+    const HOST: u64 = 0xefff_fffc;
+    let inode = fs::metadata("/proc/self/ns/pid").map_or(HOST, |meta| meta.ino());
+    if inode == HOST {
+        0
+    } else {
+        u32::try_from(inode).unwrap_or(0)
+    }
 }
 
 /// Where tracefs is mounted (Documentation/trace/ftrace.rst names both places);

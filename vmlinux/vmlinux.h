@@ -64,6 +64,11 @@ enum {
 	BPF_RB_AVAIL_DATA = 0,
 };
 
+/* Which helpers a kernel has is told by which of these its BTF has. */
+enum bpf_func_id {
+	BPF_FUNC_get_current_task_btf = 158, /* Linux 5.11, commit 3ca1032ab7ab */
+};
+
 #define BPF_F_CURRENT_CPU 0xffffffffULL
 
 #define TASK_COMM_LEN 16
@@ -103,8 +108,33 @@ struct thread_info {
 	u32 status; /* x86 only */
 };
 
+struct ns_common {
+	unsigned int inum;
+};
+
+struct pid_namespace {
+	struct ns_common ns;
+};
+
+/* A process id in one pid namespace. */
+struct upid {
+	int nr;
+	struct pid_namespace *ns;
+};
+
+/* … and in all that see it, the host's first. */
+struct pid {
+	unsigned int level;
+	struct upid numbers[1];
+};
+
+enum pid_type {
+	PIDTYPE_TGID = 1,
+};
+
 struct signal_struct {
 	atomic_t live;
+	struct pid *pids[4];
 };
 
 struct task_struct {

@@ -15,8 +15,8 @@ int hello_fork(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *parent = (void *)ctx->args[0];
 	struct task_struct *child = (void *)ctx->args[1];
-	u32 parent_tgid = BPF_CORE_READ(parent, tgid);
-	u32 child_tgid = BPF_CORE_READ(child, tgid);
+	u32 parent_tgid = hello_tgid_of(parent);
+	u32 child_tgid = hello_tgid_of(child);
 	struct hello_ledger *ledger;
 	u8 yes = 1;
 
@@ -37,7 +37,7 @@ SEC("?raw_tp/sched_process_exit")
 int hello_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
-	u32 tgid = BPF_CORE_READ(task, tgid);
+	u32 tgid = hello_tgid_of(task);
 
 	/* do_exit() has taken this thread off the count already. */
 	if (BPF_CORE_READ(task, signal, live.counter) == 0)

@@ -60,14 +60,14 @@ enum {
 struct hello_config {
 	u64 calls[HELLO_ABIS * HELLO_CALL_WORDS]; /* bit nr of each ABI: wanted */
 	u64 wakeup_bytes; /* wake the reader when so much waits; 0: at once */
-	u32 self_tgid;	  /* hello itself, never shown unless asked for */
+	u32 self_tgid;	  /* hello itself, in its pid namespace */
 	u32 select;	  /* enum hello_select */
 	u32 transport;	  /* enum hello_transport */
 	u32 count_by;	  /* enum hello_axis */
 	u32 atomic;	  /* programs of this run can preempt each other */
 	u32 tag;	  /* marks this run's lines in the trace pipe */
 	u32 pick;	  /* only the system calls in `calls`, not all */
-	u32 pad;
+	u32 pidns;	  /* inode of hello's pid namespace; 0: the host's */
 };
 
 /*
@@ -170,10 +170,41 @@ static __always_inline struct hello_ledger *hello_ledger_here(void)
 	return bpf_map_lookup_elem(&hello_ledger, &zero);
 }
 
+/*
+ * A task's process id as hello's user knows it: in the pid namespace that hello runs
+ * in. 0 for a process that is not visible there.
+ */
+static __always_inline u32 hello_tgid_of(struct task_struct *task)
+{
+	struct pid *pid;
+	u32 level, i;
+
+	if (!config.pidns)
+		return BPF_CORE_READ(task, tgid);
+	pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
+	level = BPF_CORE_READ(pid, level);
+	/* MAX_PID_NS_LEVEL is 32; level 0 is the host. */
+	for (i = 1; i <= 32 && i <= level; i++) {
+		struct upid *upid = (void *)pid + bpf_core_field_offset(pid->numbers) +
+				    i * bpf_core_type_size(struct upid);
+
+		if (BPF_CORE_READ(upid, ns, ns.inum) == config.pidns)
+			return BPF_CORE_READ(upid, nr);
+	}
+	return 0;
+}
+
+static __always_inline u32 hello_tgid_here(void)
+{
+	if (!config.pidns)
+		return bpf_get_current_pid_tgid() >> 32;
+	return hello_tgid_of((void *)bpf_get_current_task());
+}
+
 /* The filters, cheapest first. */
 static __always_inline bool hello_selected(void)
 {
-	u32 tgid = bpf_get_current_pid_tgid() >> 32;
+	u32 tgid = hello_tgid_here();
 
 	if (config.select & HELLO_SELECT_PIDS) {
 		if (!bpf_map_lookup_elem(&hello_pids, &tgid))
@@ -218,25 +249,41 @@ static __always_inline struct hello_ledger *hello_begin(void)
 	return NULL;
 }
 
+#if defined(__TARGET_ARCH_x86)
+/* TS_COMPAT, arch/x86/include/asm/thread_info.h: entered by int 0x80 or sysenter. */
+#define HELLO_COMPAT_FIELD thread_info.status
+#define HELLO_COMPAT_BIT 0x0002
+#elif defined(__TARGET_ARCH_arm64)
+/* TIF_32BIT, arch/arm64/include/asm/thread_info.h. */
+#define HELLO_COMPAT_FIELD thread_info.flags
+#define HELLO_COMPAT_BIT (1 << 22)
+#endif
+
+/* Every system call of the machine comes by here, so it matters what it costs. */
+static __always_inline bool hello_is_compat(void)
+{
+	struct task_struct *task;
+
+	/* A pointer that the verifier trusts is read by a plain load. */
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+		return bpf_get_current_task_btf()->HELLO_COMPAT_FIELD & HELLO_COMPAT_BIT;
+	task = (void *)bpf_get_current_task();
+	return BPF_CORE_READ(task, HELLO_COMPAT_FIELD) & HELLO_COMPAT_BIT;
+}
+
 /* Which call this is, from the number as the kernel's entry code has it. */
 static __always_inline struct hello_call hello_call(u64 number)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
 	struct hello_call call = { .abi = HELLO_ABI_NATIVE, .nr = number };
 
-#if defined(__TARGET_ARCH_x86)
-	/* TS_COMPAT, arch/x86/include/asm/thread_info.h: int 0x80 or sysenter. */
-	if (BPF_CORE_READ(task, thread_info.status) & 0x0002) {
+	if (hello_is_compat()) {
 		call.abi = HELLO_ABI_COMPAT;
+#if defined(__TARGET_ARCH_x86)
 	} else if (number != (u64)-1 && number & 0x40000000) {
 		call.abi = HELLO_ABI_X32;
 		call.nr &= ~0x40000000;
-	}
-#elif defined(__TARGET_ARCH_arm64)
-	/* TIF_32BIT, arch/arm64/include/asm/thread_info.h. */
-	if (BPF_CORE_READ(task, thread_info.flags) & (1 << 22))
-		call.abi = HELLO_ABI_COMPAT;
 #endif
+	}
 	return call;
 }
 

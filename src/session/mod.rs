@@ -307,6 +307,7 @@ fn prepare(
 ) -> Result<(Option<Plan>, Vec<String>)> {
     let mut config = setup.config;
     config.self_tgid = std::process::id();
+    config.pidns = preflight::pid_namespace();
     // fentry programs are preemptible and several share the ledger of a CPU.
     config.atomic = u32::from(hook == Hook::Fentry);
     for call in &setup.calls {

@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("uid", uid),
     ("comm", comm),
     ("cgroup", cgroup),
+    ("in_a_pid_namespace", in_a_pid_namespace),
     ("hello_is_not_shown", hello_is_not_shown),
     (
         "sudo_gives_the_command_its_user_back",
@@ -254,6 +255,39 @@ fn cgroup() -> Check {
         let want = [(format!("/{name}"), 101), (format!("/{name}/below"), 53)];
         ensure!(got == want, "{path}: {got:?} {}", seen.stderr);
     }
+    Ok(())
+}
+
+/// In a container process ids are not the kernel's own.
+fn in_a_pid_namespace() -> Check {
+    let inside = |script: &str| -> Result<Seen, String> {
+        let mut command = Command::new("unshare");
+        command.args(["-p", "-f", "--mount-proc", "sh", "-c", script]);
+        command
+            .env("HELLO", crate::run::hello_bin())
+            .env("TESTS", crate::run::me());
+        see(&mut command)
+    };
+    let hello = "exec \"$HELLO\" --mode syscount -o json --syscalls getppid --by uid";
+    let seen = inside(&format!("{hello} -- \"$TESTS\" workload tree 101"))?;
+    ensure!(
+        total(&seen)? == 101 * TREE,
+        "COMMAND: {} {}",
+        seen.stdout,
+        seen.stderr
+    );
+    let target = "(sleep 3; exec \"$TESTS\" workload calls 503 0 0) &";
+    let seen = inside(&format!("{target} {hello} --pid $!"))?;
+    ensure!(
+        total(&seen)? == 503,
+        "--pid: {} {}",
+        seen.stdout,
+        seen.stderr
+    );
+    // hello itself: were it counted, its own reads of the clock and polls would show.
+    let seen = inside("exec \"$HELLO\" --mode syscount -o json --by comm -i 50ms -d 500ms")?;
+    let rows = seen.of_type("count")?;
+    ensure!(rows.iter().all(|row| row["comm"] != "hello"), "{rows:?}");
     Ok(())
 }
 
