@@ -172,6 +172,7 @@ pub fn storage() -> Storage {
 
 /// An attached mode.
 pub struct Session<'obj, 'cb, S> {
+    mode: &'static str,
     skel: S,
     links: Vec<Link>,
     transport: Option<Transport<'cb>>,
@@ -279,6 +280,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         };
         let (links, attached) = attach::attach(skel.object(), setup, hook, taken)?;
         Ok(Self {
+            mode: setup.mode.name,
             skel,
             links,
             transport,

@@ -64,7 +64,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// # Errors
     /// COMMAND could not be run, or the kernel refuses to be read.
     pub fn run(mut self, cx: &mut Context) -> Result<Report> {
-        eprintln!("hello: {}", self.description());
+        eprintln!("hello: {}: {}", self.mode, self.description());
         self.source.borrow_mut().begin();
         self.poll(cx)?;
         self.finish()

@@ -108,7 +108,8 @@ impl Cell {
             seen.stderr
         );
         ensure!(
-            seen.stderr.contains(&format!("hello: {} ", self.hook)),
+            seen.stderr
+                .contains(&format!("hello: {}: {} ", self.mode, self.hook)),
             "the attach line does not name {}: {}",
             self.hook,
             seen.stderr
