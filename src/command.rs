@@ -22,6 +22,7 @@ use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SigHandler;
 use nix::sys::signal::Signal;
+use nix::sys::wait::WaitPidFlag;
 use nix::sys::wait::WaitStatus;
 use nix::sys::wait::waitpid;
 use nix::unistd;
@@ -148,6 +149,14 @@ impl Command {
         .into())
     }
 
+    /// Has it ended? Never blocks.
+    pub fn has_ended(&mut self) -> bool {
+        if self.status.is_none() {
+            self.note(waitpid(self.pid, Some(WaitPidFlag::WNOHANG)));
+        }
+        self.status.is_some()
+    }
+
     /// Passes a signal on.
     pub fn kill(&self, signal: Signal) {
         if self.status.is_none() {
@@ -157,21 +166,23 @@ impl Command {
 
     /// Waits for its end: its status, or 128 and the signal that killed it.
     pub fn wait(&mut self) -> u8 {
-        if let Some(status) = self.status {
-            return status;
-        }
-        let status = loop {
-            match waitpid(self.pid, None) {
-                Ok(WaitStatus::Exited(_, code)) => break u8::try_from(code & 0xff).unwrap_or(1),
-                Ok(WaitStatus::Signaled(_, signal, _)) => {
-                    break 128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(127));
-                }
-                Ok(_) | Err(Errno::EINTR) => {}
-                Err(_) => break 1,
+        loop {
+            if let Some(status) = self.status {
+                return status;
             }
+            self.note(waitpid(self.pid, None));
+        }
+    }
+
+    fn note(&mut self, waited: nix::Result<WaitStatus>) {
+        self.status = match waited {
+            Ok(WaitStatus::Exited(_, code)) => Some(u8::try_from(code & 0xff).unwrap_or(1)),
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                Some(128u8.saturating_add(u8::try_from(signal as i32).unwrap_or(127)))
+            }
+            Ok(_) | Err(Errno::EINTR) => None,
+            Err(_) => Some(1),
         };
-        self.status = Some(status);
-        status
     }
 }
 

@@ -109,12 +109,15 @@ fn try_run(args: Args) -> Result<u8> {
     };
     let report = mode.run(&mut cx)?;
     let status = close(&cx, mode, report)?;
+    if cx.command.is_none() {
+        return Ok(status);
+    }
     // Tracing may have ended before COMMAND: --duration, --count, a closed pipe.
-    let own = cx.command.as_mut().map(Command::wait);
-    Ok(match own {
-        Some(own) if status == OK => own,
-        _ => status,
-    })
+    match session::outlast(&mut cx) {
+        Some(own) if status == OK => Ok(own),
+        Some(_) => Ok(status),
+        None => bail!("{} goes on without hello", cx.args.command[0].display()),
+    }
 }
 
 /// Says the ledger, on standard error and as JSON's last line.

@@ -76,7 +76,8 @@ impl TracePipe {
         let event = tracefs.join(EVENT);
         let has_event = event.is_dir();
         let folder = tracefs.join(format!("instances/hello-{}", std::process::id()));
-        let instance = (has_event && fs::create_dir(&folder).is_ok()).then_some(folder);
+        let made = has_event && fs::create_dir(&folder).is_ok();
+        let instance = (made && folder.join("trace_pipe").exists()).then_some(folder);
         let switch = has_event.then(|| event.join("enable")).and_then(|file| {
             let before = fs::read(&file).ok()?;
             Some((file, before))
@@ -155,11 +156,10 @@ impl TracePipe {
         }
     }
 
-    /// Lines that were overwritten before they could be read, in our own instance.
-    pub fn overwritten(&self) -> u64 {
-        let Some(instance) = &self.instance else {
-            return 0;
-        };
+    /// Lines that were overwritten before they could be read; `None` if there is no
+    /// instance of our own to tell.
+    pub fn overwritten(&self) -> Option<u64> {
+        let instance = self.instance.as_ref()?;
         let mut lost = 0;
         for cpu in fs::read_dir(instance.join("per_cpu"))
             .into_iter()
@@ -175,7 +175,7 @@ impl TracePipe {
                 }
             }
         }
-        lost
+        Some(lost)
     }
 }
 

@@ -49,6 +49,7 @@ use pin::Pins;
 pub(crate) use attach::section_hook;
 pub use log::libbpf_version;
 pub use log::listen;
+pub use pump::outlast;
 pub use pump::pidfd_open;
 pub use stop::Stop;
 
@@ -142,8 +143,9 @@ pub trait Source {
         Ok(())
     }
 
-    /// Events that the source itself knows to be lost in the buffer.
-    fn overwritten(&self) -> u64 {
+    /// Of the events that the kernel side has emitted, those that the source itself
+    /// knows to be lost on the way.
+    fn overwritten(&self, _emitted: u64) -> u64 {
         0
     }
 

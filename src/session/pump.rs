@@ -56,6 +56,27 @@ pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(i32::try_from(fd)?) })
 }
 
+/// Waits for COMMAND after tracing has ended (`--duration`, `--count`, a closed pipe).
+/// A signal to hello is passed on to it; at the second hello goes without it: `None`.
+pub fn outlast(cx: &mut Context) -> Option<u8> {
+    let command = cx.command.as_mut()?;
+    let mut signals = cx.stop.signals();
+    while signals < 2 && !command.has_ended() {
+        let mut fds = [
+            PollFd::new(command.as_fd(), PollFlags::POLLIN),
+            PollFd::new(cx.stop.as_fd(), PollFlags::POLLIN),
+        ];
+        let _ = poll(&mut fds, PollTimeout::NONE);
+        let count = cx.stop.signals();
+        if count > signals {
+            cx.stop.quiet();
+            signals = count;
+            command.kill(Signal::SIGTERM);
+        }
+    }
+    command.has_ended().then(|| command.wait())
+}
+
 impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// Runs until something ends it: a signal, `--duration`, `--count`, a closed or
     /// full standard output, the end of COMMAND or of the selected processes.
@@ -218,7 +239,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
 
         let map = find_map(object, "hello_ledger")?;
         let mut ledger = Ledger::read(&map, missed + recursion_misses(object))?;
-        let overwritten = source.overwritten();
+        let overwritten = source.overwritten(ledger.emitted);
         ledger.emitted -= overwritten.min(ledger.emitted);
         ledger.lost.buffer_full += overwritten;
         ledger.add_output(source.output());

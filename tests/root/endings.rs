@@ -16,6 +16,7 @@ use crate::run::ensure;
 use crate::run::hello;
 use crate::run::nothing_is_left;
 use crate::run::see;
+use crate::run::stale_instances;
 use crate::run::storm;
 use crate::run::workload;
 
@@ -36,6 +37,11 @@ pub(crate) const TESTS: &[Test] = &[
     (
         "duration_before_the_command_ends",
         duration_before_the_command_ends,
+    ),
+    ("signal_after_the_duration", signal_after_the_duration),
+    (
+        "a_command_that_does_not_want_to_end",
+        a_command_that_does_not_want_to_end,
     ),
     ("target_dies", target_dies),
     ("killed", killed),
@@ -257,6 +263,57 @@ fn duration_before_the_command_ends() -> Check {
     Ok(())
 }
 
+/// Tracing is over, COMMAND is not: SIGTERM to hello still reaches it.
+fn signal_after_the_duration() -> Check {
+    let options = ["--mode", "buffer", "-d", "100ms", "--", "sleep", "60"];
+    let mut running = Running::start(&mut hello(&options))?;
+    running.attached()?;
+    std::thread::sleep(Duration::from_secs(1));
+    running.signal(Signal::SIGTERM);
+    let seen = running.finish()?;
+    ensure!(
+        seen.status == Some(143),
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
+    Ok(())
+}
+
+/// Deaf to SIGTERM: the second one ends hello without it.
+fn a_command_that_does_not_want_to_end() -> Check {
+    let script = "trap '' TERM; echo deaf; sleep 3";
+    let mut running = Running::start(&mut hello(&[
+        "--mode", "syscount", "--", "sh", "-c", script,
+    ]))?;
+    ensure!(running.line() == "deaf\n", "the command runs");
+    let start = Instant::now();
+    running.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::SIGTERM);
+    while start.elapsed() < Duration::from_secs(2) && !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(
+        running.has_ended(),
+        "hello waits for a command that is deaf"
+    );
+    let seen = running.finish()?;
+    ensure!(
+        seen.status == Some(125),
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
+    ensure!(
+        seen.stderr.contains("sh goes on without hello"),
+        "{}",
+        seen.stderr
+    );
+    ensure!(seen.stderr.contains("0 lost"), "{}", seen.stderr);
+    Ok(())
+}
+
 fn target_dies() -> Check {
     let mut target = Waiting::start(&["nothing"])?;
     let mut running = Running::start(&mut hello(&[
@@ -285,11 +342,6 @@ fn killed() -> Check {
     running.finish()?;
     nothing_is_left()?;
     see(&mut workload(&["--mode", "trace"], &["nothing"]))?;
-    let left = std::fs::read_dir("/sys/kernel/tracing/instances")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let left: Vec<_> = left.map(|entry| entry.file_name()).collect();
-    ensure!(left.is_empty(), "{left:?}");
+    ensure!(stale_instances().is_empty(), "{:?}", stale_instances());
     Ok(())
 }

@@ -57,7 +57,10 @@ fn without<'c>(command: &'c mut Command, caps: &'static [u64]) -> &'c mut Comman
 
 /// In a mount namespace of its own, with an empty folder in the place of each path
 /// that there is.
-fn hidden<'c>(command: &'c mut Command, paths: &'static [&'static str]) -> &'c mut Command {
+pub(crate) fn hidden<'c>(
+    command: &'c mut Command,
+    paths: &'static [&'static str],
+) -> &'c mut Command {
     // SAFETY: system calls only, between fork and exec.
     unsafe {
         command.pre_exec(move || {

@@ -12,6 +12,7 @@ use crate::run::Test;
 use crate::run::ensure;
 use crate::run::hello;
 use crate::run::see;
+use crate::run::stale_instances;
 use crate::run::storm;
 use crate::run::workload;
 
@@ -34,6 +35,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("btf_file", btf_file),
     ("text_of_every_mode", text_of_every_mode),
     ("trace_leaves_tracefs_alone", trace_leaves_tracefs_alone),
+    ("trace_without_instances", trace_without_instances),
     ("list_by_tracefs", list_by_tracefs),
 ];
 
@@ -449,19 +451,12 @@ fn trace_leaves_tracefs_alone() -> Check {
     let tracing = Path::new("/sys/kernel/tracing");
     let settings = || {
         let read = |file: &str| fs::read_to_string(tracing.join(file)).unwrap_or_default();
-        let instances: Vec<_> = fs::read_dir(tracing.join("instances"))
-            .into_iter()
-            .flatten()
-            .flatten()
-            .map(|entry| entry.file_name())
-            .collect();
         (
             read("trace_options"),
             read("trace_clock"),
             read("tracing_on"),
             read("set_event"),
             read("events/bpf_trace/bpf_trace_printk/enable"),
-            instances,
         )
     };
     // What loading a bpf_printk switches on may come late (a work queue, Linux 6.17).
@@ -475,6 +470,26 @@ fn trace_leaves_tracefs_alone() -> Check {
     std::thread::sleep(std::time::Duration::from_millis(200));
     let after = settings();
     ensure!(before == after, "before {before:?}\nafter {after:?}");
+    ensure!(stale_instances().is_empty(), "{:?}", stale_instances());
+    Ok(())
+}
+
+/// Where no instance can be made the machine's one pipe has to do.
+fn trace_without_instances() -> Check {
+    let mut command = workload(&["--mode", "trace", "-o", "json"], &["execs", "5", "0"]);
+    let places = &[
+        "/sys/kernel/tracing/instances",
+        "/sys/kernel/debug/tracing/instances",
+    ];
+    let seen = see(crate::errors::hidden(&mut command, places))?;
+    ensure!(seen.status == Some(0), "{}", seen.stderr);
+    ensure!(
+        seen.of_type("trace")?.len() == 6,
+        "{} {}",
+        seen.stdout,
+        seen.stderr
+    );
+    seen.ledger()?;
     Ok(())
 }
 

@@ -2,10 +2,12 @@
 //! Runs hello and looks at what a user sees.
 
 use std::env;
+use std::fs;
 use std::io::BufRead as _;
 use std::io::BufReader;
 use std::io::Read as _;
 use std::io::Write as _;
+use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
 use std::process::ChildStderr;
@@ -216,6 +218,10 @@ impl Running {
         Pid::from_raw(self.child.id().cast_signed())
     }
 
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let _ = kill(self.pid(), signal);
     }
@@ -313,13 +319,14 @@ impl Waiting {
     }
 }
 
-/// Are there BPF programs of hello's in the kernel? They go a moment after hello.
+/// Are there BPF programs of hello's in the kernel that no process holds any more?
+/// They go a moment after hello. Others may run a hello at the same time.
 pub(crate) fn nothing_is_left() -> Check {
     let until = Instant::now() + Duration::from_secs(10);
     loop {
-        let left: Vec<String> = libbpf_rs::query::ProgInfoIter::default()
-            .map(|program| program.name.to_string_lossy().into_owned())
-            .filter(|name| {
+        let ours: Vec<(u32, String)> = libbpf_rs::query::ProgInfoIter::default()
+            .map(|program| (program.id, program.name.to_string_lossy().into_owned()))
+            .filter(|(_, name)| {
                 [
                     "trace_",
                     "map_",
@@ -333,6 +340,12 @@ pub(crate) fn nothing_is_left() -> Check {
                 .any(|mode| name.starts_with(mode))
             })
             .collect();
+        let held = if ours.is_empty() {
+            Vec::new()
+        } else {
+            held_programs()
+        };
+        let left: Vec<_> = ours.iter().filter(|(id, _)| !held.contains(id)).collect();
         if left.is_empty() {
             return Ok(());
         }
@@ -342,4 +355,37 @@ pub(crate) fn nothing_is_left() -> Check {
         );
         std::thread::sleep(Duration::from_millis(50));
     }
+}
+
+/// Ids of the programs that some process has a descriptor of.
+fn held_programs() -> Vec<u32> {
+    let mut held = Vec::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        for fd in fs::read_dir(process.path().join("fdinfo"))
+            .into_iter()
+            .flatten()
+            .flatten()
+        {
+            let info = fs::read_to_string(fd.path()).unwrap_or_default();
+            let ids = info
+                .lines()
+                .filter_map(|line| line.strip_prefix("prog_id:"));
+            held.extend(ids.filter_map(|id| id.trim().parse::<u32>().ok()));
+        }
+    }
+    held
+}
+
+/// Trace instances that a hello has left behind: those of no living process.
+pub(crate) fn stale_instances() -> Vec<String> {
+    fs::read_dir("/sys/kernel/tracing/instances")
+        .into_iter()
+        .flatten()
+        .flatten()
+        .map(|entry| entry.file_name().to_string_lossy().into_owned())
+        .filter(|name| {
+            name.strip_prefix("hello-")
+                .is_some_and(|pid| !Path::new("/proc").join(pid).exists())
+        })
+        .collect()
 }
