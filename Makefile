@@ -25,6 +25,7 @@ deps: ## install what is missing to build (Debian, Ubuntu), or name it
 	$(Q)./scripts/deps.sh build
 
 build: deps ## the static binary ./hello
+	@[ -e hello ] || echo "Building ./hello, some minutes the first time" >&2
 	$(Q)$(STATIC)
 	$(Q)install -m 755 target/$(TARGET)/release/hello hello
 	$(Q)$(MAKE) static-check
@@ -33,13 +34,13 @@ static-check: ## prove that ./hello needs no library
 	$(Q)ldd ./hello 2>&1 | grep -qE 'statically linked|not a dynamic executable' || \
 		{ echo "./hello is not static:" >&2; ldd ./hello >&2; exit 1; }
 
-run: build ## build, then watch every program that starts, for 10 seconds
-	@echo "Programs that start on this machine in the next 10 seconds:"
+run: build ## build, then watch every execve of this machine for 10 seconds
+	@echo "Every execve on this machine in the next 10 seconds, and who calls it (run something in another terminal):"
 	$(Q)$(SUDO) ./hello --mode buffer --duration 10
 	@echo
-	@echo "Next: sudo ./hello --mode file -- ls          the files that ls opens"
-	@echo "      sudo ./hello --mode syscount -- ls      the system calls it makes"
-	@echo "      sudo ./hello --list                     all modes; ./hello --help: all options"
+	@echo "Next: sudo ./hello --mode file -- ls       the files that ls opens"
+	@echo "      sudo ./hello --mode syscount -- ls   the system calls it makes"
+	@echo "      sudo ./hello --list                  all modes; ./hello --help: all options"
 
 test: test-user test-root test-vm ## all tests: without privilege, as root, in VMs
 
@@ -67,6 +68,7 @@ fmt: ## format the Rust code
 	$(Q)$(CARGO) fmt
 
 vmlinux: ## dump the running kernel's full header beside vmlinux/vmlinux.h, to look around in
+	$(Q)command -v bpftool >/dev/null || { echo "bpftool is missing: apt install bpftool" >&2; exit 1; }
 	$(Q)bpftool btf dump file /sys/kernel/btf/vmlinux format c > vmlinux/vmlinux_full.h
 
 ci: lint test ## what CI runs

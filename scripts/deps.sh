@@ -6,8 +6,9 @@
 #   scripts/deps.sh build | vm
 set -eu
 
-# The oldest clang that build.rs takes.
+# The oldest clang that build.rs takes, the oldest Rust that Cargo.toml does.
 clang_min=16
+rust_min=88
 
 has() { command -v "$1" >/dev/null 2>&1; }
 
@@ -75,8 +76,9 @@ others() {
 	exit 1
 }
 
-if ! has cargo; then
-	echo "hello: Rust is missing (cargo 1.88 or newer): see https://rustup.rs" >&2
+rust=$(cargo --version 2>/dev/null | sed -n 's/^cargo 1\.\([0-9]*\).*/\1/p')
+if [ "${rust:-0}" -lt "$rust_min" ]; then
+	echo "hello: Rust 1.$rust_min or newer is needed, here is ${rust:+1.}${rust:-none}: see https://rustup.rs" >&2
 	exit 1
 fi
 
@@ -85,7 +87,10 @@ missing=$("missing_for_$1")
 has apt-get || others
 
 sudo=
-[ "$(id -u)" -eq 0 ] || sudo=sudo
+if [ "$(id -u)" -ne 0 ]; then
+	has sudo || { echo "hello: packages are missing; run 'make deps' as root, or install sudo" >&2; exit 1; }
+	sudo=sudo
+fi
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 apt() { DEBIAN_FRONTEND=noninteractive $sudo apt-get -q "$@" >>"$log" 2>&1 || { cat "$log" >&2; exit 1; }; }

@@ -16,6 +16,7 @@ use clap::FromArgMatches as _;
 use clap::Parser;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
 pub use values::Attach;
@@ -60,10 +61,10 @@ const SPECIAL: &[&str] = &[
     disable_version_flag = true,
     max_term_width = 100,
     after_help = "Examples:\n  \
-        sudo hello --mode buffer                  every execve: pid, uid, command, message\n  \
-        sudo hello --mode file -- ls              the files that ls opens\n  \
-        sudo hello --mode syscount --by uid       system calls per user, every 2 seconds\n  \
-        sudo hello --mode syscount -p 1 -d 10     what process 1 calls in 10 seconds\n\n\
+        sudo ./hello --mode buffer               every execve: pid, uid, command, message\n  \
+        sudo ./hello --mode file -- ls           the files that ls opens\n  \
+        sudo ./hello --mode syscount --by uid    system calls per user, every 2 seconds\n  \
+        sudo ./hello --mode syscount -p 1 -d 10  what process 1 calls in 10 seconds\n\n\
         Exit status: 0 done, 1 failed, 2 wrong usage, 3 lost events under --strict.\n\
         With COMMAND: its own status, 128+signal if one killed it, 125 hello failed,\n\
         126 COMMAND not executable, 127 COMMAND not found."
@@ -143,7 +144,7 @@ pub struct Args {
     #[arg(long, value_name = "[WHO=]TEXT", help_heading = "Output")]
     pub message: Vec<String>,
 
-    /// Text for people, or one JSON object a line
+    /// Text for people, or one JSON object a line, with COMMAND's output on standard error
     #[arg(
         short,
         long,
@@ -185,7 +186,7 @@ pub struct Args {
     pub strict: bool,
 
     /// The modes, their hooks and maps, and the fields of their tracepoints here
-    #[arg(long, conflicts_with = "mode")]
+    #[arg(long, conflicts_with_all = ["mode", "command", "pid", "duration", "count"])]
     pub list: bool,
 
     /// Also what libbpf and the verifier say
@@ -262,9 +263,18 @@ pub fn parse(
     let matches = match command(modes).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Parsed::Say(error.render().to_string())),
-        Err(error) => return Err(UsageError(brief(&error))),
+        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+            let names: Vec<_> = modes.iter().map(|mode| mode.name).collect();
+            let modes = names.join(", ");
+            return Err(UsageError(format!(
+                "{} [MODE: {modes}]\n{HINT}",
+                first(&error)
+            )));
+        }
+        Err(error) => return Err(UsageError(format!("{}\n{HINT}", first(&error)))),
     };
-    let args = Args::from_arg_matches(&matches).map_err(|error| UsageError(brief(&error)))?;
+    let args = Args::from_arg_matches(&matches)
+        .map_err(|error| UsageError(format!("{}\n{HINT}", first(&error))))?;
     if args.list && args.output == Format::Json {
         return Err(UsageError("--list prints text only".into()));
     }
@@ -302,8 +312,11 @@ fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {
     ))
 }
 
+/// Below a complaint about the command line.
+const HINT: &str = "try 'hello --help'";
+
 /// clap's message without its usage block: what is wrong and its tip, nothing else.
-fn brief(error: &clap::Error) -> String {
+fn first(error: &clap::Error) -> String {
     let text = error.render().to_string();
     let lines: Vec<&str> = text
         .lines()
@@ -315,7 +328,7 @@ fn brief(error: &clap::Error) -> String {
     if let Some(rest) = text.strip_prefix("error: ") {
         text = rest.to_owned();
     }
-    format!("{text}\ntry 'hello --help'")
+    text
 }
 
 #[cfg(test)]

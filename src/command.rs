@@ -67,15 +67,16 @@ pub struct Command {
 
 impl Command {
     /// Forks the child and leaves it waiting. To be called while hello has one
-    /// thread.
+    /// thread. With `own_stdout` standard output is hello's alone, as in JSON, and
+    /// COMMAND's goes to standard error.
     ///
     /// # Errors
     /// [`CommandError`] if there is no such program; what fork(2) says.
-    pub fn hold(words: &[OsString], users: &Users) -> Result<Self> {
+    pub fn hold(words: &[OsString], users: &Users, own_stdout: bool) -> Result<Self> {
         let name = words[0].to_string_lossy().into_owned();
         let path = find(&words[0])
             .ok_or_else(|| CommandError(format!("{name}: command not found"), NOT_FOUND))?;
-        let user = invoking_user(users);
+        let user = invoking_user(users)?;
         let c = |text: &OsStr| CString::new(text.as_bytes()).context("a NUL byte in COMMAND");
         let program = c(path.as_os_str())?;
         let argv = words
@@ -95,19 +96,27 @@ impl Command {
             ForkResult::Child => {
                 drop(go);
                 drop(failure);
-                let errno = become_command(&wait, user.as_ref(), &program, &argv, &envp);
+                if own_stdout {
+                    // SAFETY: dup2(2) takes two integers.
+                    unsafe { libc::dup2(2, 1) };
+                }
+                let errno = become_command(&wait, &report, user.as_ref(), &program, &argv, &envp);
                 let _ = unistd::write(&report, &(errno as i32).to_ne_bytes());
                 // SAFETY: _exit(2) takes no memory and never returns.
                 unsafe { libc::_exit(i32::from(NOT_EXECUTABLE)) }
             }
-            ForkResult::Parent { child } => Ok(Self {
-                pid: child,
-                pidfd: pidfd_open(child.as_raw().cast_unsigned())?,
-                name,
-                go: Some(go),
-                failure,
-                status: None,
-            }),
+            ForkResult::Parent { child } => {
+                drop(report);
+                wait_until_held(child, &failure);
+                Ok(Self {
+                    pid: child,
+                    pidfd: pidfd_open(child.as_raw().cast_unsigned())?,
+                    name,
+                    go: Some(go),
+                    failure,
+                    status: None,
+                })
+            }
         }
     }
 
@@ -124,7 +133,11 @@ impl Command {
         let Some(go) = self.go.take() else {
             return Ok(());
         };
-        unistd::write(&go, b"g").context("cannot start COMMAND")?;
+        match unistd::write(&go, b"g") {
+            // EPIPE: it has ended already, killed by Ctrl-C or for want of its user.
+            Ok(_) | Err(Errno::EPIPE) => {}
+            Err(errno) => return Err(errno).context("cannot start COMMAND"),
+        }
         let mut errno = [0; 4];
         let read = loop {
             match unistd::read(&self.failure, &mut errno) {
@@ -202,10 +215,30 @@ impl Drop for Command {
     }
 }
 
+/// Returns when the child sleeps in the read() that it waits in, so that none of its
+/// preparations is seen by programs that are attached from now on.
+fn wait_until_held(child: Pid, ready: &OwnedFd) {
+    while unistd::read(ready, &mut [0]) == Err(Errno::EINTR) {}
+    // Its write is done, its read may not have begun. proc(5): the state stands after
+    // the name, which may contain anything but ends with the last parenthesis.
+    for _ in 0..10_000 {
+        let stat = fs::read_to_string(format!("/proc/{child}/stat")).unwrap_or_default();
+        match stat
+            .rsplit(") ")
+            .next()
+            .and_then(|rest| rest.chars().next())
+        {
+            Some('R' | 'D') => std::thread::sleep(std::time::Duration::from_micros(100)),
+            _ => return,
+        }
+    }
+}
+
 /// The child's side: takes on the user, waits for the word, becomes COMMAND. From
 /// the word on the only system call is the execve. Returns only if that failed.
 fn become_command(
     wait: &OwnedFd,
+    report: &OwnedFd,
     user: Option<&(User, Vec<Gid>)>,
     program: &CString,
     argv: &[CString],
@@ -213,14 +246,15 @@ fn become_command(
 ) -> Errno {
     // SAFETY: SIG_DFL installs no handler. Rust ignores SIGPIPE, COMMAND must not.
     let _ = unsafe { signal::signal(Signal::SIGPIPE, SigHandler::SigDfl) };
-    if let Some((user, groups)) = user {
+    let prepared = user.map_or(Ok(()), |(user, groups)| {
         let (uid, gid) = (Uid::from_raw(user.uid), Gid::from_raw(user.gid));
-        let changed = unistd::setgroups(groups)
+        unistd::setgroups(groups)
             .and_then(|()| unistd::setresgid(gid, gid, gid))
-            .and_then(|()| unistd::setresuid(uid, uid, uid));
-        if let Err(errno) = changed {
-            return errno;
-        }
+            .and_then(|()| unistd::setresuid(uid, uid, uid))
+    });
+    let _ = unistd::write(report, b"r");
+    if let Err(errno) = prepared {
+        return errno;
     }
     loop {
         match unistd::read(wait, &mut [0]) {
@@ -260,15 +294,14 @@ fn is_executable(file: &Path) -> bool {
 }
 
 /// Who called sudo, if hello runs as root by it.
-fn invoking_user(users: &Users) -> Option<(User, Vec<Gid>)> {
-    if !Uid::effective().is_root() {
-        return None;
-    }
-    let number = |name| env::var(name).ok()?.parse::<u32>().ok();
-    let (uid, gid) = (number("SUDO_UID")?, number("SUDO_GID")?);
-    if uid == 0 {
-        return None;
-    }
+fn invoking_user(users: &Users) -> Result<Option<(User, Vec<Gid>)>> {
+    let number = |name| -> Option<u32> { env::var(name).ok()?.parse().ok() };
+    let Some(uid) = number("SUDO_UID").filter(|uid| *uid != 0 && Uid::effective().is_root()) else {
+        return Ok(None);
+    };
+    let gid = number("SUDO_GID")
+        .or_else(|| users.user(uid).map(|user| user.gid))
+        .context("SUDO_UID is set, but not SUDO_GID: as which group shall COMMAND run?")?;
     let user = users.user(uid).cloned().unwrap_or_else(|| User {
         name: env::var("SUDO_USER").unwrap_or_else(|_| uid.to_string()),
         uid,
@@ -280,7 +313,10 @@ fn invoking_user(users: &Users) -> Option<(User, Vec<Gid>)> {
     let mut groups = supplementary_groups(&file, &user.name);
     groups.push(gid);
     let user = User { gid, ..user };
-    Some((user, groups.into_iter().map(Gid::from_raw).collect()))
+    Ok(Some((
+        user,
+        groups.into_iter().map(Gid::from_raw).collect(),
+    )))
 }
 
 /// hello's environment, with what names the user changed to who called sudo.

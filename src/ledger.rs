@@ -38,7 +38,8 @@ pub struct Ledger {
     pub unreadable: u64,
     /// Texts longer than a record can hold; the event is there with its beginning.
     pub truncated: u64,
-    /// Exits without their entry: the call began before hello did.
+    /// Exits without their entry: the call began before hello did, or its entry found
+    /// no room and stands under lost as well.
     pub unmatched: u64,
 }
 
@@ -52,8 +53,9 @@ pub struct Lost {
     /// Scratch space in use by an interrupted run of the same program.
     pub scratch_busy: u64,
     /// Runs that the kernel skipped because a program was running on that CPU:
-    /// `recursion_misses` of programs (Linux 5.12), `missed` of kprobes (6.7). On a
-    /// shared hook some of them may not have concerned the mode.
+    /// `recursion_misses` of programs, `missed` of kprobes. Kernels before 6.7 count
+    /// none for kprobes and classic tracepoints (commit dd8657894c11). On a shared
+    /// hook some of them may not have concerned the mode.
     pub nested: u64,
     /// Descendants that could not be followed because the pid map was full: each
     /// stands for all that it would have done.

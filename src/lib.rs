@@ -24,6 +24,7 @@ pub mod modes;
 pub mod output;
 pub mod preflight;
 pub mod run;
+pub mod say;
 pub mod select;
 pub mod session;
 pub mod tracepipe;

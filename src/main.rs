@@ -13,7 +13,7 @@ fn main() -> ExitCode {
         Ok(Parsed::Run(args)) if args.version => run::say(&format!("{}\n", run::version())),
         Ok(Parsed::Run(args)) => run::run(*args),
         Err(usage) => {
-            eprintln!("hello: {usage}");
+            hello::say!("hello: {usage}");
             run::USAGE
         }
     };

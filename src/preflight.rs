@@ -8,6 +8,9 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use libbpf_rs::btf::Btf;
+use libbpf_rs::btf::types;
+
 use crate::cli::Args;
 use crate::cli::Hook;
 
@@ -37,6 +40,8 @@ impl fmt::Display for Finding {
 
 impl std::error::Error for Finding {}
 
+const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_PERFMON: u64 = 1 << 38;
 const CAP_BPF: u64 = 1 << 39;
@@ -53,20 +58,32 @@ pub fn check(args: &Args) -> Result<(), Finding> {
     if args.btf.is_none() && !has_btf() {
         return Err(no_btf());
     }
-    if let Some(file) = &args.btf {
-        let magic = fs::read(file).map_err(|error| {
-            Finding::new(
-                format!("cannot read --btf {}: {error}", file.display()),
-                "name a file of BTF",
-            )
-        })?;
-        // A raw BTF blob (0xeB9F, Documentation/bpf/btf.rst) or an ELF file with one.
-        if !(magic.starts_with(&0xeb9f_u16.to_ne_bytes()) || magic.starts_with(b"\x7fELF")) {
-            return Err(Finding::new(
-                format!("--btf {} is no BTF", file.display()),
-                "take this kernel's from https://github.com/aquasecurity/btfhub or pahole --btf_encode_detached",
-            ));
-        }
+    match &args.btf {
+        Some(file) => check_btf(file),
+        None => Ok(()),
+    }
+}
+
+/// A wrong BTF would make programs read wrong fields, and nobody would know.
+fn check_btf(file: &Path) -> Result<(), Finding> {
+    const FIX: &str = "take this kernel's, e.g. from https://github.com/aquasecurity/btfhub";
+    let named = |what: &str| Finding::new(format!("--btf {} {what}", file.display()), FIX);
+    if Path::new(KERNEL_BTF).exists() {
+        return Err(Finding::new(
+            format!("this kernel carries its own BTF ({KERNEL_BTF}), the only right one"),
+            "leave --btf out",
+        ));
+    }
+    if let Err(error) = fs::File::open(file) {
+        return Err(named(&format!("cannot be read: {error}")));
+    }
+    let btf = Btf::from_path(file).map_err(|_| named("is no BTF"))?;
+    let has = |name: &str| btf.type_by_name::<types::Struct<'_>>(name).is_some();
+    if !["task_struct", "pt_regs", "thread_info", "cred", "file"]
+        .iter()
+        .all(|name| has(name))
+    {
+        return Err(named("is not a kernel's"));
     }
     Ok(())
 }
@@ -112,7 +129,7 @@ fn capabilities(status: &str) -> Option<Finding> {
 /// Where libbpf looks for the running kernel's BTF (libbpf's btf__load_vmlinux_btf).
 fn has_btf() -> bool {
     let release = kernel_release();
-    Path::new("/sys/kernel/btf/vmlinux").exists()
+    Path::new(KERNEL_BTF).exists()
         || [
             format!("/boot/vmlinux-{release}"),
             format!("/lib/modules/{release}/vmlinux-{release}"),

@@ -17,6 +17,7 @@ use crate::enrich::users::Users;
 use crate::list;
 use crate::modes::MODES;
 use crate::modes::Mode;
+use crate::output;
 use crate::output::Output;
 use crate::select::Select;
 use crate::session;
@@ -58,7 +59,7 @@ pub fn say(text: &str) -> u8 {
     let mut out = std::io::stdout().lock();
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            eprintln!("hello: cannot write standard output: {error}");
+            crate::say!("hello: cannot write standard output: {error}");
             FAILED
         }
         _ => OK,
@@ -71,7 +72,7 @@ pub fn run(args: Args) -> u8 {
     match try_run(args) {
         Ok(status) => status,
         Err(error) => {
-            eprintln!("hello: {error:#}");
+            crate::say!("hello: {error:#}");
             if let Some(CommandError(_, status)) = error.downcast_ref() {
                 *status
             } else if error.is::<UsageError>() {
@@ -96,10 +97,14 @@ fn try_run(args: Args) -> Result<u8> {
     // Forks: before anything starts a thread.
     let command = match args.command.as_slice() {
         [] => None,
-        words => Some(Command::hold(words, &users)?),
+        words => Some(Command::hold(words, &users, args.output == Format::Json)?),
     };
     let select = Select::resolve(&args, &users, command.as_ref().map(Command::pid))?;
-    let stop = Stop::install()?;
+    let mut stop = Stop::install()?;
+    if command.is_some() {
+        stop.ignore_interrupt();
+    }
+    output::sink::give_up_after(stop.counter());
     let mut cx = Context {
         args,
         users,
@@ -108,15 +113,17 @@ fn try_run(args: Args) -> Result<u8> {
         stop,
     };
     let report = mode.run(&mut cx)?;
-    let status = close(&cx, mode, report)?;
+    let closed = close(&cx, mode, report);
     if cx.command.is_none() {
-        return Ok(status);
+        return closed;
     }
     // Tracing may have ended before COMMAND: --duration, --count, a closed pipe.
-    match session::outlast(&mut cx) {
-        Some(own) if status == OK => Ok(own),
-        Some(_) => Ok(status),
-        None => bail!("{} goes on without hello", cx.args.command[0].display()),
+    let own = session::outlast(&mut cx);
+    match (closed?, own) {
+        (OK, Some(own)) => Ok(own),
+        (LOST, _) => Ok(LOST),
+        (_, Some(_)) => Ok(FAILED_WITH_COMMAND),
+        (_, None) => bail!("{} goes on without hello", cx.args.command[0].display()),
     }
 }
 
@@ -126,7 +133,7 @@ fn close(cx: &Context, mode: &Mode, report: Report) -> Result<u8> {
         ledger,
         mut write_failure,
     } = report;
-    eprintln!("{}", ledger.closing_line(mode.counts()));
+    crate::say!("{}", ledger.closing_line(mode.counts()));
     if cx.args.output == Format::Json && write_failure.is_none() {
         let mut output = Output::new(Format::Json, None);
         output.row(&ledger, 0);

@@ -34,7 +34,7 @@ pub struct Select {
     pids: Vec<u32>,
     /// Their descriptors, opened when they were named: a process that ends before
     /// all is attached is not mistaken for a later one of the same number.
-    processes: Vec<OwnedFd>,
+    processes: Vec<(u32, OwnedFd)>,
     uids: Vec<u32>,
     comms: Vec<[u8; 16]>,
     cgroup: Option<File>,
@@ -52,10 +52,8 @@ impl Select {
             ..Self::default()
         };
         for &pid in &args.pid {
-            select
-                .processes
-                .push(pidfd_open(pid).map_err(|_| no_process(pid))?);
             check_pid(pid)?;
+            select.processes.push((pid, pidfd_open(pid)?));
             select.pids.push(pid);
         }
         select.pids.extend(command);
@@ -81,7 +79,7 @@ impl Select {
     }
 
     /// Descriptors of the processes named by `--pid`, readable when they have ended.
-    pub fn take_processes(&mut self) -> Vec<OwnedFd> {
+    pub fn take_processes(&mut self) -> Vec<(u32, OwnedFd)> {
         std::mem::take(&mut self.processes)
     }
 
@@ -171,13 +169,15 @@ impl Select {
     }
 }
 
-fn no_process(pid: u32) -> anyhow::Error {
-    anyhow!("no process {pid}; `ps -e` lists those there are")
-}
-
 /// Is it a process, and not one of its threads?
 fn check_pid(pid: u32) -> Result<()> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|_| no_process(pid))?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::NotFound {
+            anyhow!("no process {pid}; /proc has a folder for each that there is")
+        } else {
+            anyhow!("cannot watch process {pid}: {error}; `ulimit -n` limits how many")
+        }
+    })?;
     let tgid = status
         .lines()
         .find_map(|line| line.strip_prefix("Tgid:"))

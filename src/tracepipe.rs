@@ -199,7 +199,7 @@ impl Drop for TracePipe {
             }
             let _ = fs::write(instance.join(EVENT).join("enable"), "0");
             if let Err(error) = fs::remove_dir(instance) {
-                eprintln!("hello: cannot remove {}: {error}", instance.display());
+                crate::say!("hello: cannot remove {}: {error}", instance.display());
             }
         }
     }

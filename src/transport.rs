@@ -15,6 +15,7 @@ use libbpf_rs::PerfBuffer;
 use libbpf_rs::PerfBufferBuilder;
 use libbpf_rs::RingBuffer;
 use libbpf_rs::RingBufferBuilder;
+use nix::unistd;
 
 use crate::cli::TransportChoice;
 use crate::session::Source;
@@ -22,13 +23,21 @@ use crate::session::Source;
 /// The map that carries records (src/bpf/event.bpf.h).
 pub const MAP: &str = "hello_events";
 
-const PAGE: u32 = 4096;
 const RING_DEFAULT: u32 = 1 << 20;
 const PERF_DEFAULT: u32 = 256 << 10;
 
 /// Records read in one go at the most, so that a storm cannot keep hello from
 /// looking at the clock and at signals.
 const BATCH: usize = 16 << 10;
+
+/// Bytes in a page: 16 or 64 KiB on some arm64 kernels.
+fn page() -> u32 {
+    let page = unistd::sysconf(unistd::SysconfVar::PAGE_SIZE)
+        .ok()
+        .flatten();
+    page.and_then(|page| u32::try_from(page).ok())
+        .unwrap_or(4096)
+}
 
 /// Which buffer, how large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +59,7 @@ impl Plan {
         let default = if perf { PERF_DEFAULT } else { RING_DEFAULT };
         Self {
             perf,
-            size: size.unwrap_or(default),
+            size: size.unwrap_or(default).max(page()),
         }
     }
 
@@ -104,7 +113,7 @@ impl<'cb> Transport<'cb> {
     pub fn open(map: &Map<'_>, plan: Plan, source: &'cb RefCell<dyn Source + 'cb>) -> Result<Self> {
         if plan.perf {
             let buffer = PerfBufferBuilder::new(map)
-                .pages((plan.size / PAGE) as usize)
+                .pages((plan.size / page()).max(1) as usize)
                 .sample_cb(|_, record: &[u8]| source.borrow_mut().record(record))
                 .build()
                 .context("cannot open the perf buffers")?;

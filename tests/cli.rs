@@ -58,7 +58,10 @@ fn version_names_libbpf_and_revision() {
 #[test]
 fn usage_errors() {
     let table: &[(&[&str], &[&str])] = &[
-        (&[], &["--mode <MODE>"]),
+        (
+            &[],
+            &["--mode <MODE>", "trace, map, buffer, file, tail, syscount"],
+        ),
         (
             &["--mode"],
             &["--mode <MODE>", "trace, map, buffer, file, tail, syscount"],

@@ -97,7 +97,7 @@ fn layers_know_only_whom_they_may() {
             files(place, ".rs")
         };
         for file in files {
-            for known in knows(&file) {
+            for known in knows(&file).into_iter().filter(|known| known != "say") {
                 assert!(
                     allowed.contains(&known.as_str()),
                     "{} knows {known}",
@@ -117,8 +117,15 @@ fn neither_output_nor_cli_sees_bpf_and_enrich_prints_nothing() {
         assert!(!read(&file).contains("libbpf_"), "{}", file.display());
     }
     for file in files("src/enrich", ".rs") {
+        assert!(!read(&file).contains("say!"), "{}", file.display());
+    }
+    // They panic where the other end is closed or full.
+    for file in files("src", ".rs")
+        .iter()
+        .filter(|file| !file.ends_with("say.rs"))
+    {
         for macro_name in ["println!", "print!", "eprintln!", "eprint!"] {
-            assert!(!read(&file).contains(macro_name), "{}", file.display());
+            assert!(!read(file).contains(macro_name), "{}", file.display());
         }
     }
 }

@@ -148,6 +148,13 @@ struct {
 	__type(value, u32);
 } hello_cgroup SEC(".maps");
 
+/*
+ * Relaxed, and the result unused: so every clang makes it the plain atomic add that
+ * all kernels know. Of __sync_fetch_and_add() clang 22 makes one that also fetches,
+ * which is Linux 5.12.
+ */
+#define hello_atomic_inc(counter) (void)__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED)
+
 /* Adds one to a counter of this CPU's ledger. */
 static __always_inline void hello_count(u64 *counter)
 {
@@ -158,7 +165,7 @@ static __always_inline void hello_count(u64 *counter)
 	 * and the store.
 	 */
 	if (config.atomic)
-		__sync_fetch_and_add(counter, 1);
+		hello_atomic_inc(counter);
 	else
 		*counter += 1;
 }
@@ -279,7 +286,7 @@ static __always_inline struct hello_call hello_call(u64 number)
 	if (hello_is_compat()) {
 		call.abi = HELLO_ABI_COMPAT;
 #if defined(__TARGET_ARCH_x86)
-	} else if (number != (u64)-1 && number & 0x40000000) {
+	} else if ((u32)number >> 30 == 1) { /* bit 30, not a negative number */
 		call.abi = HELLO_ABI_X32;
 		call.nr &= ~0x40000000;
 #endif

@@ -36,7 +36,7 @@ static __always_inline int on_call(void *ctx, struct hello_call call)
 		return 0;
 	}
 	/* All CPUs share the counter: an atomic add, or some would be lost. */
-	__sync_fetch_and_add(count, 1);
+	hello_atomic_inc(count);
 	hello_count(&ledger->emitted);
 	return 0;
 }

@@ -21,6 +21,7 @@ fn times() {
         "nan",
         "inf",
         "1e300",
+        "1e19",
         "0ms",
     ] {
         assert!(parse_time(bad).is_err(), "{bad:?}");

@@ -126,6 +126,9 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     if time.is_zero() {
         return Err("a time is more than zero".into());
     }
+    if time > Duration::from_secs(100 * 365 * 86_400) {
+        return Err("a time is at most a hundred years".into());
+    }
     Ok(time)
 }
 

@@ -17,15 +17,18 @@ pub struct Host {
     pub users: Users,
     /// From control group ids to paths.
     pub cgroups: Cgroups,
+    /// Only JSON has the control group of each event.
+    json: bool,
 }
 
 impl Host {
     /// This host, now.
-    pub fn new(users: Users) -> Self {
+    pub fn new(users: Users, json: bool) -> Self {
         Self {
             clock: Clock::now(),
             users,
             cgroups: Cgroups::of_this_host(),
+            json,
         }
     }
 
@@ -35,7 +38,10 @@ impl Host {
             task: *task,
             clock: self.clock,
             user: self.users.name(task.uid),
-            cgroup: self.cgroups.path(task.cgroup_id),
+            cgroup: self
+                .json
+                .then(|| self.cgroups.path(task.cgroup_id))
+                .flatten(),
         }
     }
 }

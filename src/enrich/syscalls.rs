@@ -109,6 +109,11 @@ const X32: &[&str] = &[
 const X32_FIRST: u32 = 512;
 
 impl Call {
+    /// Its number as the caller gave it, which may be negative.
+    pub fn number(self) -> i32 {
+        self.nr.cast_signed()
+    }
+
     /// Its name; `None` for a number that the table does not have.
     pub fn name(self) -> Option<&'static str> {
         let nr = self.nr as usize;
@@ -131,7 +136,7 @@ impl fmt::Display for Call {
         }
         match self.name() {
             Some(name) => f.write_str(name),
-            None => write!(f, "{}", self.nr),
+            None => write!(f, "{}", self.number()),
         }
     }
 }
@@ -174,6 +179,8 @@ pub fn execs() -> Vec<Call> {
 }
 
 fn number(abi: Abi, name: &str) -> Option<u32> {
+    // A keyword of Rust, so the table spells it otherwise.
+    let name = if name == "break" { "r#break" } else { name };
     let id = match abi {
         Abi::Native => name.parse::<Native>().ok()?.id(),
         Abi::Compat => name.parse::<Compat>().ok()?.id(),
@@ -190,6 +197,7 @@ fn nearest(name: &str) -> Vec<&'static str> {
     let mut names: Vec<(usize, &str)> = Native::iter()
         .map(|call| call.name())
         .chain(Compat::iter().map(|call| call.name()))
+        .map(|name| name.trim_start_matches("r#"))
         .map(|call| (distance(name, call), call))
         .filter(|(distance, call)| {
             *distance <= name.len().div_ceil(3)
@@ -237,6 +245,7 @@ mod tests {
         let shown = |abi, nr| Call { abi, nr }.to_string();
         assert_eq!(shown(Abi::Native, 9999), "9999");
         assert_eq!(shown(Abi::Native, 39), "getpid");
+        assert_eq!(shown(Abi::Native, -5i32 as u32), "-5");
         assert_eq!(shown(Abi::Compat, 20), "i386:getpid");
     }
 
@@ -251,6 +260,7 @@ mod tests {
             Ok(vec![(Abi::Native, 59), (Abi::Compat, 11), (Abi::X32, 520)])
         );
         assert_eq!(of("waitpid"), Ok(vec![(Abi::Compat, 7)]));
+        assert_eq!(of("break"), Ok(vec![(Abi::Compat, 17)]));
         assert_eq!(of("9999"), Ok(vec![(Abi::Native, 9999)]));
     }
 

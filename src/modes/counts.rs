@@ -10,6 +10,7 @@ use libbpf_rs::MapCore as _;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 
+use super::NR_MAX;
 use crate::cli::Axis;
 use crate::cli::Format;
 use crate::enrich::host::Host;
@@ -25,9 +26,6 @@ use crate::session::find_map;
 use crate::wire;
 use crate::wire::types::hello_axis;
 use crate::wire::types::hello_key;
-
-/// Numbers of one ABI's table lie below (src/bpf/hello.bpf.h).
-const NR_MAX: u32 = 1024;
 
 /// In which order the rows of a table come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -107,7 +105,7 @@ impl Counts {
             top: cx.args.top.map_or(usize::MAX, |top| {
                 usize::try_from(top.get()).unwrap_or(usize::MAX)
             }),
-            host: Host::new(cx.users.clone()),
+            host: Host::new(cx.users.clone(), cx.args.output == Format::Json),
             output: Output::new(cx.args.output, None),
             tables: 0,
             limit: cx.args.count.map(std::num::NonZero::get),
@@ -146,26 +144,29 @@ impl Counts {
         self.axes == [Axis::Uid] && self.output.format() == Format::Text
     }
 
-    fn sort(&self, counts: &mut [(hello_key, u64)]) {
+    /// Sorts, and leaves only the largest.
+    fn choose<'c>(&self, counts: &'c mut [(hello_key, u64)]) -> &'c [(hello_key, u64)] {
+        // Equal counts stay in an order that does not depend on hashing.
+        counts.sort_by_key(|(key, count)| {
+            (
+                Reverse(*count),
+                key.abi,
+                key.nr,
+                key.uid,
+                key.pid,
+                key.comm,
+                key.cgroup_id,
+            )
+        });
+        let top = counts.len().min(self.top);
+        let shown = &mut counts[..top];
         if self.order == Order::Id && self.axes == [Axis::Uid] {
-            counts.sort_by_key(|(key, _)| key.uid);
-        } else {
-            // Equal counts stay in an order that does not depend on hashing.
-            counts.sort_by_key(|(key, count)| {
-                (
-                    Reverse(*count),
-                    key.abi,
-                    key.nr,
-                    key.uid,
-                    key.pid,
-                    key.comm,
-                    key.cgroup_id,
-                )
-            });
+            shown.sort_by_key(|(key, _)| key.uid);
         }
+        shown
     }
 
-    fn print(&mut self, counts: &[(hello_key, u64)], is_final: bool) {
+    fn print(&mut self, counts: &mut [(hello_key, u64)], is_final: bool) {
         self.tables += 1;
         // Only the final table accounts for the calls: the others count them again.
         let before = self.before.take().unwrap_or_default();
@@ -173,7 +174,7 @@ impl Counts {
             let old = before.get(wire::bytes(key)).copied().unwrap_or(0);
             if is_final { count - old.min(count) } else { 0 }
         };
-        let shown = &counts[..counts.len().min(self.top)];
+        let shown = self.choose(counts);
         if self.is_line() {
             let events = shown.iter().map(|(key, count)| mine(key, *count)).sum();
             if !shown.is_empty() {
@@ -224,18 +225,18 @@ impl Source for Counts {
 
     fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
         let mut counts = self.read(object)?;
-        self.sort(&mut counts);
         let was_full = self.is_full();
         if !was_full {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
-            self.print(&counts, is_final);
+            self.print(&mut counts, is_final);
         }
         if last {
             self.output.flush();
             let before: u64 = self.before.iter().flat_map(HashMap::values).sum();
-            self.output.received = counts.iter().map(|(_, count)| count).sum::<u64>() - before;
-            self.output.surplus =
-                self.output.received - self.output.printed() - self.output.write_errors();
+            let now: u64 = counts.iter().map(|(_, count)| count).sum();
+            self.output.received = now.saturating_sub(before);
+            let told = self.output.printed() + self.output.write_errors();
+            self.output.surplus = self.output.received.saturating_sub(told);
         }
         Ok(())
     }
@@ -333,7 +334,7 @@ impl Row for CountRow<'_> {
                 Axis::Comm => object.bytes("comm", wire::text(&self.key.comm)),
                 Axis::Syscall => {
                     object.str("abi", self.call().abi.name());
-                    object.num("nr", self.key.nr);
+                    object.num("nr", self.call().number());
                     object.opt_str("syscall", self.call().name());
                 }
                 Axis::Cgroup => object.opt_str("cgroup", self.cgroup.as_deref()),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What modes that report single events have in common: from a record to a row.
 
+use crate::cli::Format;
 use crate::enrich::host::Host;
 use crate::enrich::time::Clock;
 use crate::output::Output;
@@ -24,7 +25,7 @@ impl Events {
         Self {
             header,
             show,
-            host: Host::new(cx.users.clone()),
+            host: Host::new(cx.users.clone(), cx.args.output == Format::Json),
             output: Output::new(cx.args.output, cx.args.count),
         }
     }
@@ -47,7 +48,7 @@ impl Source for Events {
         if let Err(error) = (self.show)(record, &mut self.host, &mut self.output) {
             // Cannot happen unless kernel and user side disagree; the ledger's sums
             // then fail to hold and say so too.
-            eprintln!("hello: {error}");
+            crate::say!("hello: {error}");
         }
     }
 }

@@ -47,6 +47,9 @@ macro_rules! modes {
 
 modes! { trace, map, buffer, file, tail, syscount }
 
+/// Numbers of one ABI's table lie below (HELLO_NR_MAX in src/bpf/hello.bpf.h).
+const NR_MAX: u32 = 1024;
+
 /// A mode as the rest of the program sees it.
 #[derive(Debug)]
 pub struct Mode {
@@ -81,6 +84,12 @@ impl Mode {
 fn named_calls(names: &[String]) -> Result<Vec<Call>, UsageError> {
     let mut calls = Vec::new();
     for name in names {
+        if name.parse::<u32>().is_ok_and(|number| number >= NR_MAX) {
+            return Err(UsageError(format!(
+                "--syscalls {name}: numbers go up to {}; without --syscalls all calls are counted",
+                NR_MAX - 1
+            )));
+        }
         calls.extend(syscalls::resolve(name).map_err(|nearest| {
             let hint = match nearest.as_slice() {
                 [] => "`ausyscall --dump` or syscalls(2) lists them".to_owned(),
@@ -92,4 +101,38 @@ fn named_calls(names: &[String]) -> Result<Vec<Call>, UsageError> {
         })?);
     }
     Ok(calls)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// "Any kernel from 5.8 on": an atomic that fetches is 5.12, and compilers differ
+    /// in when they make one of a plain one.
+    #[test]
+    fn no_instruction_is_newer_than_linux_5_8() {
+        const STX_ATOMIC: [u8; 2] = [0xc3, 0xdb]; // BPF_STX | BPF_ATOMIC, 32 and 64 bits
+        const SIGNED: [u8; 2] = [0x81, 0x99]; // sign-extending loads of -mcpu=v4
+        let mut seen = 0;
+        for mode in MODES {
+            let mut builder = libbpf_rs::ObjectBuilder::default();
+            let object = builder.open_memory(mode.object).expect("the object opens");
+            for program in object.progs() {
+                for instruction in program.insns() {
+                    seen += 1;
+                    let plain = !STX_ATOMIC.contains(&instruction.code) || instruction.imm == 0;
+                    let name = program.name().display();
+                    assert!(plain, "{name} has an atomic of kind {:#x}", instruction.imm);
+                    assert!(
+                        !SIGNED.contains(&instruction.code),
+                        "{name} is for -mcpu=v4"
+                    );
+                }
+            }
+        }
+        assert!(
+            seen > 1000,
+            "only {seen} instructions: does this test still see them?"
+        );
+    }
 }

@@ -34,7 +34,7 @@ crate::wire!(hello_tail_event);
 /// What the command line has to know.
 pub const INFO: ModeInfo = ModeInfo {
     name: "tail",
-    about: "every system call, dispatched by a tail call through a program array",
+    about: "system calls, dispatched by tail calls through a program array",
     hooks: &[Hook::RawTp],
     options: &["transport", "buffer-size"],
 };
@@ -74,10 +74,10 @@ fn message(kind: hello_tail_kind, call: Call) -> Cow<'static, str> {
         hello_tail_kind::HELLO_TAIL_TIMER_DELETE => "Deleting a timer".into(),
         hello_tail_kind::HELLO_TAIL_TIMER_OTHER => "Some other timer operation".into(),
         hello_tail_kind::HELLO_TAIL_OTHER_ABI => {
-            format!("Call of another ABI: {} {}", call.abi.name(), call.nr).into()
+            format!("Call of another ABI: {} {}", call.abi.name(), call.number()).into()
         }
-        hello_tail_kind::HELLO_TAIL_OUTSIDE => format!("Outside the array: {}", call.nr).into(),
-        _ => format!("Another syscall: {}", call.nr).into(),
+        hello_tail_kind::HELLO_TAIL_OUTSIDE => format!("Outside the array: {}", call.number()).into(),
+        _ => format!("Another syscall: {}", call.number()).into(),
     }
 }
 
@@ -107,7 +107,7 @@ impl Row for TailRow<'_> {
     fn json(&self, object: &mut Object<'_>) {
         self.who.json(object);
         object.str("abi", self.call.abi.name());
-        object.num("nr", self.call.nr);
+        object.num("nr", self.call.number());
         object.opt_str("syscall", self.call.name());
         object.str("message", &self.message);
     }

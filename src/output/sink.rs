@@ -5,7 +5,19 @@ use std::fs::File;
 use std::io;
 use std::io::Write;
 use std::mem::ManuallyDrop;
+use std::os::fd::AsFd as _;
 use std::os::fd::FromRawFd as _;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
+
+use nix::errno::Errno;
+use nix::libc;
+use nix::poll::PollFd;
+use nix::poll::PollFlags;
+use nix::poll::PollTimeout;
+use nix::poll::poll;
 
 /// Written once so much waits, or when the kernel's buffer has been drained.
 const BLOCK: usize = 64 << 10;
@@ -37,7 +49,8 @@ impl Sink {
         // SAFETY: descriptor 1 stays open as long as the process lives: std reopens
         // a closed one at start, and ManuallyDrop keeps this File from closing it.
         let out = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
-        Self::new(Box::new(Unowned(out)))
+        let is_file = out.metadata().is_ok_and(|meta| meta.is_file());
+        Self::new(Box::new(Stdout { out, is_file }))
     }
 
     /// Onto any writer.
@@ -110,11 +123,45 @@ impl Sink {
     }
 }
 
-struct Unowned(ManuallyDrop<File>);
+/// Counts signals; a reader that has stalled is given up after the second.
+static SIGNALS: OnceLock<Arc<AtomicU32>> = OnceLock::new();
 
-impl Write for Unowned {
+/// Says where signals are counted.
+pub fn give_up_after(signals: Arc<AtomicU32>) {
+    let _ = SIGNALS.set(signals);
+}
+
+fn is_given_up() -> bool {
+    SIGNALS
+        .get()
+        .is_some_and(|signals| signals.load(Ordering::SeqCst) >= 2)
+}
+
+struct Stdout {
+    out: ManuallyDrop<File>,
+    is_file: bool,
+}
+
+impl Write for Stdout {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.write(bytes)
+        if self.is_file {
+            return self.out.write(bytes);
+        }
+        // A pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7)), and
+        // nobody can be waiting for us in a write that does not block.
+        loop {
+            let mut fds = [PollFd::new(self.out.as_fd(), PollFlags::POLLOUT)];
+            match poll(&mut fds, PollTimeout::from(100u8)) {
+                Ok(0) | Err(Errno::EINTR) if is_given_up() => {
+                    return Err(io::Error::other(
+                        "its reader has stalled, given up at the second signal",
+                    ));
+                }
+                Ok(0) | Err(Errno::EINTR) => {}
+                Ok(_) => return self.out.write(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
+                Err(errno) => return Err(errno.into()),
+            }
+        }
     }
 
     fn flush(&mut self) -> io::Result<()> {

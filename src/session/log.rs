@@ -18,7 +18,7 @@ pub fn listen(verbose: bool) {
     }
     let callback: fn(PrintLevel, String) = if verbose {
         |level, message| {
-            eprint!("{message}");
+            crate::say!("{}", message.trim_end());
             if level == PrintLevel::Warn {
                 keep(&message);
             }

@@ -44,6 +44,7 @@ use crate::transport::Transport;
 use crate::wire;
 use crate::wire::types::hello_config;
 use crate::wire::types::hello_transport;
+use pin::PinError;
 use pin::Pins;
 
 pub(crate) use attach::section_hook;
@@ -181,6 +182,8 @@ pub struct Session<'obj, 'cb, S> {
     source: &'cb RefCell<dyn Source + 'cb>,
     attached: String,
     plan: Option<Plan>,
+    /// Holds the lock on the pinned counters.
+    pins: Option<Pins>,
     marker: std::marker::PhantomData<&'obj ()>,
 }
 
@@ -223,6 +226,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             let parts = (&builder, &configure, &fill);
             match Self::attempt(cx, setup, hook, room, parts, source) {
                 Ok(session) => return Ok(session),
+                Err(error) if error.is::<PinError>() => return Err(error),
                 Err(error) => reasons.push((hook, error)),
             }
         }
@@ -261,6 +265,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         source.borrow_mut().loaded(skel.object())?;
         let mut session = Self::attach(skel, setup, hook, plan, taken, source)?;
         pins.keep(session.skel.object_mut())?;
+        session.pins = Some(pins);
         Ok(session)
     }
 
@@ -289,6 +294,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             source,
             attached,
             plan,
+            pins: None,
             marker: std::marker::PhantomData,
         })
     }

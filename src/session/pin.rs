@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! `--pin`: counters that outlive the run, in a bpffs.
 
+use std::fmt;
 use std::fs;
+use std::fs::File;
 use std::os::fd::AsFd as _;
 use std::path::Path;
 use std::path::PathBuf;
@@ -14,15 +16,33 @@ use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::OpenObject;
+use nix::fcntl::Flock;
+use nix::fcntl::FlockArg;
 use nix::sys::statfs::BPF_FS_MAGIC;
 use nix::sys::statfs::statfs;
 
 use super::Context;
 use super::Setup;
 
-/// Maps to be pinned when all is attached: those that were not pinned before.
-#[derive(Debug, Default)]
-pub(super) struct Pins(Vec<(&'static str, PathBuf)>);
+/// Maps to be pinned when all is attached: those that were not pinned before. Holds
+/// the folder's lock: two runs on the same counters could not tell theirs apart.
+#[derive(Debug)]
+pub(super) struct Pins {
+    new: Vec<(&'static str, PathBuf)>,
+    lock: Option<Flock<File>>,
+}
+
+/// A folder or map that cannot be used, whatever the hook.
+#[derive(Debug)]
+pub(super) struct PinError(String);
+
+impl fmt::Display for PinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for PinError {}
 
 /// What makes counters go together: type, key size, value size.
 type Shape = (MapType, u32, u32);
@@ -30,15 +50,27 @@ type Shape = (MapType, u32, u32);
 impl Pins {
     /// Before load: takes the maps that a former run has pinned.
     pub(super) fn reuse(cx: &Context, setup: &Setup, object: &mut OpenObject) -> Result<Self> {
-        let mut pins = Self::default();
+        let mut pins = Self {
+            new: Vec::new(),
+            lock: None,
+        };
         let Some(folder) = &cx.args.pin else {
             return Ok(pins);
         };
-        check_bpffs(folder)?;
+        check_bpffs(folder).map_err(|error| PinError(format!("{error:#}")))?;
+        let lock = File::open(folder).with_context(|| format!("--pin {}", folder.display()))?;
+        pins.lock = Some(
+            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
+                PinError(format!(
+                    "another hello counts in {}; give --pin another folder",
+                    folder.display()
+                ))
+            })?,
+        );
         for (name, file) in &setup.pins {
             let path = folder.join(file);
             if !path.exists() {
-                pins.0.push((name, path));
+                pins.new.push((name, path));
                 continue;
             }
             let pinned = MapHandle::from_pinned_path(&path)
@@ -50,10 +82,11 @@ impl Pins {
             let there = (pinned.map_type(), pinned.key_size(), pinned.value_size());
             let wanted = (map.map_type(), map.key_size(), map.value_size());
             if let Some(reason) = differ(there, wanted) {
-                bail!(
+                return Err(PinError(format!(
                     "{} has another shape: {reason}; it is left alone: give --pin another folder, or remove it",
                     path.display()
-                );
+                ))
+                .into());
             }
             map.reuse_fd(pinned.as_fd())
                 .with_context(|| format!("cannot use {}", path.display()))?;
@@ -62,13 +95,13 @@ impl Pins {
     }
 
     /// After attach: pins those that were new.
-    pub(super) fn keep(self, object: &mut Object) -> Result<()> {
-        for (name, path) in self.0 {
+    pub(super) fn keep(&self, object: &mut Object) -> Result<()> {
+        for (name, path) in &self.new {
             let mut map = object
                 .maps_mut()
-                .find(|map| map.name() == name)
+                .find(|map| map.name() == *name)
                 .with_context(|| format!("the object has no map {name}"))?;
-            map.pin(&path)
+            map.pin(path)
                 .with_context(|| format!("cannot pin {}", path.display()))?;
         }
         Ok(())
@@ -76,10 +109,11 @@ impl Pins {
 }
 
 fn check_bpffs(folder: &Path) -> Result<()> {
-    let parent = folder
-        .parent()
-        .filter(|_| !folder.exists())
-        .unwrap_or(folder);
+    let parent = match folder.parent().filter(|_| !folder.exists()) {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => folder,
+    };
     let kind = statfs(parent).with_context(|| format!("--pin {}", folder.display()))?;
     if kind.filesystem_type() != BPF_FS_MAGIC {
         bail!(
@@ -87,6 +121,9 @@ fn check_bpffs(folder: &Path) -> Result<()> {
              (mount -t bpf bpffs /sys/fs/bpf)",
             folder.display()
         );
+    }
+    if folder.exists() && !folder.is_dir() {
+        bail!("--pin {} is a file: name a folder", folder.display());
     }
     if !folder.exists() {
         fs::create_dir(folder).with_context(|| format!("--pin {}", folder.display()))?;

@@ -85,7 +85,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// # Errors
     /// COMMAND could not be run, or the kernel refuses to be read.
     pub fn run(mut self, cx: &mut Context) -> Result<Report> {
-        eprintln!("hello: {}: {}", self.mode, self.description());
+        crate::say!("hello: {}: {}", self.mode, self.description());
         self.source.borrow_mut().begin();
         self.poll(cx)?;
         self.finish()
@@ -93,7 +93,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
 
     fn poll(&mut self, cx: &mut Context) -> Result<()> {
         let start = Instant::now();
-        let deadline = cx.args.duration.map(|time| start + time);
+        let deadline = cx.args.duration.and_then(|time| start.checked_add(time));
         let is_table = self.source.borrow().is_table();
         // What COMMAND did is told once, at its end, unless asked for in between.
         let interval = match cx.args.interval {
@@ -102,11 +102,11 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             None => None,
         };
         let interval = interval.filter(|_| is_table);
-        let mut next_tick = interval.map(|interval| start + interval);
+        let mut next_tick = interval.and_then(|interval| start.checked_add(interval));
         let mut watched = cx.select.take_processes();
+        self.forget_the_dead(&watched)?;
         let mut command_runs = cx.command.is_some();
         if let Some(command) = &mut cx.command {
-            cx.stop.ignore_interrupt();
             command.release()?;
         }
         let mut signals = 0;
@@ -147,7 +147,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 && now >= tick
             {
                 source.tick(self.skel.object(), false)?;
-                next_tick = Some((tick + interval).max(now));
+                next_tick = tick.checked_add(interval).map(|next| next.max(now));
             }
             source.output().flush();
             if source.output().is_done() || deadline.is_some_and(|deadline| now >= deadline) {
@@ -173,14 +173,14 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     fn wait(
         &self,
         cx: &Context,
-        watched: &[OwnedFd],
+        watched: &[(u32, OwnedFd)],
         command_runs: bool,
         until: Option<Instant>,
     ) -> Result<Vec<usize>> {
         let source = self.source.borrow();
         let mut fds: Vec<PollFd<'_>> = Vec::with_capacity(watched.len() + 4);
         let mut add = |fd| fds.push(PollFd::new(fd, PollFlags::POLLIN));
-        watched.iter().for_each(|fd| add(fd.as_fd()));
+        watched.iter().for_each(|(_, fd)| add(fd.as_fd()));
         let command = cx.command.as_ref().filter(|_| command_runs);
         if let Some(command) = command {
             add(command.as_fd());
@@ -211,6 +211,19 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             .collect())
     }
 
+    /// A process that ended before hello_exit was attached is still in the map, and its
+    /// number may be given to another.
+    fn forget_the_dead(&self, watched: &[(u32, OwnedFd)]) -> Result<()> {
+        for (pid, fd) in watched {
+            let mut fds = [PollFd::new(fd.as_fd(), PollFlags::POLLIN)];
+            if poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0) {
+                // Gone already if hello_exit saw it.
+                let _ = find_map(self.skel.object(), "hello_pids")?.delete(&pid.to_ne_bytes());
+            }
+        }
+        Ok(())
+    }
+
     /// Have all selected processes and their descendants ended? The kernel side takes
     /// each from the map with its last thread.
     fn nobody_left(&self) -> Result<bool> {
@@ -223,7 +236,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// Detaches, waits for programs still running, reads what they left, counts.
     fn finish(mut self) -> Result<Report> {
         let missed = self.links.iter().map(kprobe_missed).sum::<u64>();
-        self.links.clear();
+        // In reverse: an exit before its entry, and the programs that keep the filters
+        // true last, so that nothing is misjudged meanwhile.
+        while self.links.pop().is_some() {}
         grace_period();
         let mut source = self.source.borrow_mut();
         source.woke();
@@ -263,7 +278,8 @@ fn grace_period() {
 }
 
 /// Runs that the kernel skipped because the program was running on that CPU
-/// already (`recursion_misses`, Linux 5.12; commit 9ed9e9ba2337).
+/// already (`recursion_misses`; commit 9ed9e9ba2337 for trampolines, 05b24ff9b2cf for
+/// raw tracepoints, which could not nest before).
 fn recursion_misses(object: &Object) -> u64 {
     object
         .progs()

@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use nix::libc;
 use nix::sys::eventfd::EfdFlags;
 use nix::sys::eventfd::EventFd;
 use nix::sys::signal::SaFlags;
@@ -36,6 +37,7 @@ impl Stop {
         let signals = Arc::new(AtomicU32::new(0));
         let flags = EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK;
         let wake = Arc::new(EventFd::from_value_and_flags(0, flags).context("eventfd")?);
+        let ignored = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].map(is_ignored);
         let (count, bell) = (Arc::clone(&signals), Arc::clone(&wake));
         ctrlc::set_handler(move || {
             count.fetch_add(1, Ordering::SeqCst);
@@ -43,11 +45,20 @@ impl Stop {
             let _ = bell.write(1);
         })
         .context("cannot handle signals")?;
+        // nohup and shells without job control have them ignored on purpose.
+        for signal in ignored.into_iter().flatten() {
+            ignore(signal);
+        }
         Ok(Self {
             signals,
             wake,
             interrupt: None,
         })
+    }
+
+    /// The count of signals, for those who wait elsewhere.
+    pub fn counter(&self) -> Arc<AtomicU32> {
+        Arc::clone(&self.signals)
     }
 
     /// How many signals came so far.
@@ -63,9 +74,7 @@ impl Stop {
     /// While COMMAND runs, Ctrl-C is for COMMAND: the terminal sends SIGINT to both,
     /// and hello goes on until COMMAND has decided.
     pub fn ignore_interrupt(&mut self) {
-        let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-        // SAFETY: SIG_IGN runs no code of ours.
-        if let Ok(before) = unsafe { sigaction(Signal::SIGINT, &ignore) } {
+        if let Some(before) = ignore(Signal::SIGINT) {
             self.interrupt.get_or_insert(before);
         }
     }
@@ -77,6 +86,24 @@ impl Stop {
             let _ = unsafe { sigaction(Signal::SIGINT, &before) };
         }
     }
+}
+
+/// Ignores a signal; what was done about it before.
+fn ignore(signal: Signal) -> Option<SigAction> {
+    let ignore = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: SIG_IGN runs no code of ours.
+    unsafe { sigaction(signal, &ignore) }.ok()
+}
+
+fn is_ignored(signal: Signal) -> Option<Signal> {
+    let mut action = std::mem::MaybeUninit::<libc::sigaction>::zeroed();
+    // SAFETY: changes nothing, and writes a sigaction into memory for one, which is
+    // valid when all zero as well.
+    let handler = unsafe {
+        libc::sigaction(signal as i32, std::ptr::null(), action.as_mut_ptr());
+        action.assume_init().sa_sigaction
+    };
+    (handler == libc::SIG_IGN).then_some(signal)
 }
 
 impl AsFd for Stop {

@@ -2,6 +2,7 @@
 //! Every way a run can end: what the user sees, and that nothing stays behind.
 
 use std::fs::File;
+use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
@@ -14,6 +15,8 @@ use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
+use crate::run::hello_bin;
+use crate::run::me;
 use crate::run::nothing_is_left;
 use crate::run::see;
 use crate::run::stale_instances;
@@ -44,6 +47,13 @@ pub(crate) const TESTS: &[Test] = &[
         a_command_that_does_not_want_to_end,
     ),
     ("target_dies", target_dies),
+    ("target_dies_during_start", target_dies_during_start),
+    (
+        "standard_error_is_full_or_closed",
+        standard_error_is_full_or_closed,
+    ),
+    ("a_reader_that_has_stalled", a_reader_that_has_stalled),
+    ("signals_ignored_on_purpose", signals_ignored_on_purpose),
     ("killed", killed),
 ];
 
@@ -330,6 +340,101 @@ fn target_dies() -> Check {
     let seen = running.finish()?;
     ensure!(seen.status == Some(0), "{}", seen.stderr);
     seen.ledger()?;
+    Ok(())
+}
+
+/// Whoever is dead when all is attached ends the run as well.
+fn target_dies_during_start() -> Check {
+    for _ in 0..3 {
+        // A zombie: ended, not waited for, its number still its own.
+        let mut target = Command::new(me())
+            .args(["workload", "nothing"])
+            .spawn()
+            .map_err(|error| error.to_string())?;
+        std::thread::sleep(Duration::from_millis(300));
+        let seen = see(&mut hello(&[
+            "--mode",
+            "syscount",
+            "-o",
+            "json",
+            "--pid",
+            &target.id().to_string(),
+        ]));
+        let _ = target.wait();
+        let seen = seen?;
+        ensure!(seen.status == Some(0), "{:?} {}", seen.status, seen.stderr);
+        seen.ledger()?;
+    }
+    Ok(())
+}
+
+/// Nowhere to say things is no reason to stop.
+fn standard_error_is_full_or_closed() -> Check {
+    let run = |stderr: &str| -> Result<(Option<i32>, String), String> {
+        let script =
+            format!("\"$HELLO\" --mode buffer -o json -- \"$TESTS\" workload exit 7 {stderr}");
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", &script])
+            .env("HELLO", hello_bin())
+            .env("TESTS", me());
+        let output = command.output().map_err(|error| error.to_string())?;
+        Ok((
+            output.status.code(),
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+        ))
+    };
+    for stderr in ["2>/dev/full", "2>&-"] {
+        let (status, stdout) = run(stderr)?;
+        ensure!(status == Some(7), "{stderr}: {status:?}");
+        ensure!(stdout.contains("\"type\":\"ledger\""), "{stderr}: {stdout}");
+    }
+    Ok(())
+}
+
+/// The second signal ends hello although its output is stuck.
+fn a_reader_that_has_stalled() -> Check {
+    let mut running = Running::start(&mut workload(
+        &["--mode", "tail", "-o", "json"],
+        &["storm", &storm().0],
+    ))?;
+    running.attached()?;
+    std::thread::sleep(Duration::from_millis(500));
+    running.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(200));
+    running.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) && !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    ensure!(
+        running.has_ended(),
+        "hello waits for a reader that does not read"
+    );
+    let seen = running.finish()?;
+    ensure!(
+        seen.stderr.contains("its reader has stalled"),
+        "{}",
+        seen.stderr
+    );
+    ensure!(!seen.stderr.contains("do not hold"), "{}", seen.stderr);
+    Ok(())
+}
+
+/// nohup and background jobs.
+fn signals_ignored_on_purpose() -> Check {
+    let script = "trap '' HUP INT; exec \"$HELLO\" --mode syscount -o json --uid 65534";
+    let mut command = Command::new("sh");
+    command.args(["-c", script]).env("HELLO", hello_bin());
+    let mut running = Running::start(&mut command)?;
+    running.attached()?;
+    running.signal(Signal::SIGHUP);
+    running.signal(Signal::SIGINT);
+    std::thread::sleep(Duration::from_millis(500));
+    ensure!(!running.has_ended(), "ended by a signal that was ignored");
+    running.signal(Signal::SIGTERM);
+    let seen = running.finish()?;
+    ensure!(seen.status == Some(0), "{:?} {}", seen.status, seen.stderr);
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What goes wrong, provoked: one or two lines that say what, why and what to do.
 
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -15,9 +16,9 @@ use nix::sched::unshare;
 use crate::matrix;
 use crate::run::Check;
 use crate::run::Test;
-use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
+use crate::run::hello_bin;
 use crate::run::nothing_is_left;
 use crate::run::see;
 
@@ -30,6 +31,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("no_tracefs", no_tracefs),
     ("no_such_hook", no_such_hook),
     ("no_such_process", no_such_process),
+    ("too_many_processes", too_many_processes),
     ("no_such_user", no_such_user),
     ("no_such_cgroup", no_such_cgroup),
     ("no_such_btf", no_such_btf),
@@ -116,11 +118,19 @@ fn not_root() -> Check {
         "sudo",
         "setcap cap_bpf,cap_perfmon+ep",
     ];
-    expect(
-        hello(&["--mode", "buffer"]).uid(65534).gid(65534),
+    // The binary may lie where nobody may look.
+    let copy = format!("/tmp/hello-test-{}", std::process::id());
+    fs::copy(hello_bin(), &copy).map_err(|error| error.to_string())?;
+    let result = expect(
+        Command::new(&copy)
+            .args(["--mode", "buffer"])
+            .uid(65534)
+            .gid(65534),
         1,
         &words,
-    )
+    );
+    let _ = fs::remove_file(&copy);
+    result
 }
 
 fn missing_capabilities() -> Check {
@@ -289,17 +299,61 @@ fn no_such_process() -> Check {
         &["no process 4194303"],
     )?;
     // A thread is no process.
-    let target = Waiting::start(&["nothing"])?;
-    let seen = see(&mut hello(&[
-        "--mode",
-        "buffer",
-        "-d",
-        "200ms",
-        "--pid",
-        &target.pid(),
-    ]))?;
-    ensure!(seen.status == Some(0), "{}", seen.stderr);
-    Ok(())
+    let (done, wait) = std::sync::mpsc::channel::<()>();
+    let (say, hear) = std::sync::mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        let _ = say.send(nix::unistd::gettid().to_string());
+        let _ = wait.recv();
+    });
+    let tid = hear.recv().map_err(|error| error.to_string())?;
+    let pid = std::process::id().to_string();
+    let said = expect(
+        &mut hello(&["--mode", "buffer", "--pid", &tid]),
+        1,
+        &[
+            &format!("{tid} is a thread of process {pid}"),
+            &format!("--pid {pid}"),
+        ],
+    );
+    drop(done);
+    let _ = thread.join();
+    said
+}
+
+/// Each process that is watched takes a descriptor.
+fn too_many_processes() -> Check {
+    let mut targets: Vec<_> = (0..24)
+        .map(|_| Command::new("sleep").arg("60").spawn())
+        .collect::<io::Result<_>>()
+        .map_err(|error| error.to_string())?;
+    let pids: Vec<_> = targets
+        .iter()
+        .map(|target| target.id().to_string())
+        .collect();
+    let mut command = hello(&["--mode", "buffer", "--pid", &pids.join(",")]);
+    // SAFETY: setrlimit(2) only, between fork and exec.
+    unsafe {
+        command.pre_exec(|| {
+            let limit = libc::rlimit {
+                rlim_cur: 16,
+                rlim_max: 16,
+            };
+            if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) != 0 {
+                return Err(io::Error::last_os_error());
+            }
+            Ok(())
+        });
+    }
+    let said = expect(
+        &mut command,
+        1,
+        &["cannot watch process", "Too many open files"],
+    );
+    for target in &mut targets {
+        let _ = target.kill();
+        let _ = target.wait();
+    }
+    said
 }
 
 fn no_such_user() -> Check {
@@ -319,13 +373,26 @@ fn no_such_cgroup() -> Check {
 }
 
 fn no_such_btf() -> Check {
+    // Of a kernel that has its own, another can only be wrong.
+    let own = ["--mode", "buffer", "--btf", "/sys/kernel/btf/vmlinux"];
     expect(
-        &mut hello(&["--mode", "buffer", "--btf", "/no/such/file"]),
+        &mut hello(&own),
+        1,
+        &["carries its own BTF", "leave --btf out"],
+    )?;
+    expect(
+        hidden(
+            &mut hello(&["--mode", "buffer", "--btf", "/no/such/file"]),
+            &["/sys/kernel/btf"],
+        ),
         1,
         &["--btf /no/such/file"],
     )?;
     expect(
-        &mut hello(&["--mode", "buffer", "--btf", "/etc/passwd"]),
+        hidden(
+            &mut hello(&["--mode", "buffer", "--btf", "/etc/passwd"]),
+            &["/sys/kernel/btf"],
+        ),
         1,
         &["is no BTF"],
     )

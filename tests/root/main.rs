@@ -38,10 +38,11 @@ fn main() -> ExitCode {
     if !Uid::effective().is_root() {
         return without_root(&arguments);
     }
+    run::me();
     if !arguments.list
         && let Err(error) = own_mounts()
     {
-        eprintln!("cannot prepare a mount namespace: {error}");
+        eprintln!("cannot prepare a mount namespace: {error}; is / a mount point here?");
         return ExitCode::FAILURE;
     }
     libtest_mimic::run(&arguments, trials()).exit_code()

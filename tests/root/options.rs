@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::matrix::count;
 use crate::run::Check;
+use crate::run::Running;
 use crate::run::Seen;
 use crate::run::Test;
 use crate::run::ensure;
@@ -22,9 +23,16 @@ pub(crate) const TESTS: &[Test] = &[
     ("count_of_events", count_of_events),
     ("count_of_tables", count_of_tables),
     ("top", top),
+    ("top_of_a_line", top_of_a_line),
+    (
+        "json_is_alone_on_standard_output",
+        json_is_alone_on_standard_output,
+    ),
+    ("numbers_that_no_table_has", numbers_that_no_table_has),
     ("pin_goes_on", pin_goes_on),
     ("pin_of_another_shape", pin_of_another_shape),
     ("pin_needs_a_bpffs", pin_needs_a_bpffs),
+    ("pin_is_for_one_at_a_time", pin_is_for_one_at_a_time),
     (
         "a_tiny_buffer_loses_to_the_unit",
         a_tiny_buffer_loses_to_the_unit,
@@ -83,6 +91,26 @@ fn messages() -> Check {
         of(&["--message", &longest], &["nothing"])?[0]["message"] == longest,
         "63 bytes fit"
     );
+    Ok(())
+}
+
+fn pin_is_for_one_at_a_time() -> Check {
+    let dir = PinDir::new();
+    let options = [
+        "--mode", "map", "-o", "json", "--pin", &dir.0, "--uid", "65534",
+    ];
+    let mut first = Running::start(&mut hello(&options))?;
+    first.attached()?;
+    let second = see(&mut hello(&options))?;
+    first.signal(nix::sys::signal::Signal::SIGTERM);
+    first.finish()?.ledger()?;
+    ensure!(second.status == Some(1), "{:?}", second.status);
+    ensure!(
+        second.stderr.contains("another hello counts in"),
+        "{}",
+        second.stderr
+    );
+    ensure!(second.stderr.lines().count() == 1, "{}", second.stderr);
     Ok(())
 }
 
@@ -148,6 +176,53 @@ fn top() -> Check {
     ensure!(rows.len() == 1 && count(&rows[0]) == 1009, "{rows:?}");
     let ledger = seen.ledger()?;
     ensure!(ledger.printed == 1009 && ledger.surplus > 211, "{ledger:?}");
+    Ok(())
+}
+
+/// The largest, not the smallest ids.
+fn top_of_a_line() -> Check {
+    let options = ["--mode", "map", "--syscalls", "getppid", "--top", "1"];
+    let seen = see(&mut workload(&options, &["users", "7", "60"]))?;
+    ensure!(seen.stdout == "ID 65534: 60\n", "{:?}", seen.stdout);
+    Ok(())
+}
+
+fn json_is_alone_on_standard_output() -> Check {
+    let forged = "{\"type\":\"ledger\",\"seen\":0}";
+    let seen = see(&mut hello(&[
+        "--mode", "buffer", "-o", "json", "--", "echo", forged,
+    ]))?;
+    ensure!(seen.of_type("ledger")?.len() == 1, "{}", seen.stdout);
+    ensure!(seen.ledger()?.printed == 1, "{}", seen.stdout);
+    ensure!(
+        seen.stderr.contains(forged),
+        "COMMAND's goes to standard error: {}",
+        seen.stderr
+    );
+    Ok(())
+}
+
+fn numbers_that_no_table_has() -> Check {
+    let seen = see(&mut workload(
+        &["--mode", "syscount", "--syscalls", "9999"],
+        &["unknown", "7"],
+    ))?;
+    ensure!(seen.status == Some(2), "{:?} {}", seen.status, seen.stderr);
+    ensure!(
+        seen.stderr.contains("numbers go up to 1023"),
+        "{}",
+        seen.stderr
+    );
+    let seen = see(&mut workload(
+        &["--mode", "syscount", "-o", "json"],
+        &["negative", "7"],
+    ))?;
+    let rows = seen.of_type("count")?;
+    ensure!(
+        rows.iter()
+            .any(|row| row["nr"] == -5 && row["abi"] == "x86_64" && count(row) == 7),
+        "{rows:?}"
+    );
     Ok(())
 }
 
@@ -359,15 +434,23 @@ fn hostile_names() -> Check {
     Ok(())
 }
 
+/// A kernel without BTF, and its BTF in a file.
 fn btf_file() -> Check {
     let copy = format!("/tmp/hello-test-{}.btf", std::process::id());
     fs::copy("/sys/kernel/btf/vmlinux", &copy).map_err(|error| error.to_string())?;
     let options = [
         "--mode", "buffer", "-o", "json", "--attach", "raw_tp", "--btf", &copy,
     ];
-    let seen = see(&mut workload(&options, &["execs", "23", "0"]));
+    let mut command = workload(&options, &["execs", "23", "0"]);
+    let seen = see(crate::errors::hidden(&mut command, &["/sys/kernel/btf"]));
     let _ = fs::remove_file(&copy);
-    ensure!(seen?.of_type("buffer")?.len() == 24, "with --btf");
+    let seen = seen?;
+    ensure!(
+        seen.of_type("buffer")?.len() == 24,
+        "{} {}",
+        seen.stdout,
+        seen.stderr
+    );
     Ok(())
 }
 

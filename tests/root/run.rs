@@ -14,6 +14,7 @@ use std::process::ChildStderr;
 use std::process::Command;
 use std::process::Output;
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -44,12 +45,13 @@ pub(crate) fn hello_bin() -> PathBuf {
         .map_or_else(|| PathBuf::from(env!("CARGO_BIN_EXE_hello")), PathBuf::from)
 }
 
-/// This binary, which is the workload too.
+/// This binary, which is the workload too. Asked before the mounts are changed:
+/// where the root is not that of its file system the path is another after.
 pub(crate) fn me() -> String {
-    env::current_exe().map_or_else(
-        |_| "/proc/self/exe".into(),
-        |path| path.display().to_string(),
-    )
+    static ME: OnceLock<String> = OnceLock::new();
+    let path = || env::current_exe().map(|path| path.display().to_string());
+    ME.get_or_init(|| path().unwrap_or_else(|_| "/proc/self/exe".into()))
+        .clone()
 }
 
 /// A command for hello, with what tests need: no leftovers of sudo.

@@ -57,6 +57,7 @@ pub(crate) fn run(words: &[String]) -> ! {
             repeat(number(2), || i386(132, [0; 4]));
         }
         // A number that no table has, N times.
+        "negative" => repeat(number(1), || native(-5i32 as u32 as usize, [0; 4])),
         "unknown" => repeat(number(1), || native(9999, [0; 4])),
         // N getppid calls as each of two users.
         "users" => {
