@@ -136,7 +136,7 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Tables")]
     pub top: Option<NonZeroU64>,
 
-    /// Keep the counters in DIR (a bpffs) and go on from them next time
+    /// Keep the counters in DIR (in a bpffs) and go on from them next time; for one hello at a time
     #[arg(long, value_name = "DIR", help_heading = "Tables")]
     pub pin: Option<PathBuf>,
 

@@ -62,6 +62,8 @@ pub struct Command {
     go: Option<OwnedFd>,
     /// Carries errno if execve fails; closed by a successful one.
     failure: OwnedFd,
+    /// Its execve failed: it never was COMMAND.
+    failed: bool,
     status: Option<u8>,
 }
 
@@ -114,6 +116,7 @@ impl Command {
                     name,
                     go: Some(go),
                     failure,
+                    failed: false,
                     status: None,
                 })
             }
@@ -148,6 +151,7 @@ impl Command {
         if read < errno.len() {
             return Ok(()); // closed by its exec
         }
+        self.failed = true;
         self.wait();
         let errno = Errno::from_raw(i32::from_ne_bytes(errno));
         let status = if errno == Errno::ENOENT {
@@ -160,6 +164,11 @@ impl Command {
             status,
         )
         .into())
+    }
+
+    /// Has it been let go? If not it ends with hello.
+    pub fn was_released(&self) -> bool {
+        self.go.is_none() && !self.failed
     }
 
     /// Has it ended? Never blocks.
@@ -271,7 +280,7 @@ fn become_command(
     }
 }
 
-/// Looks COMMAND up as execvp(3) would, so that no failed attempt of ours is
+/// Looks COMMAND up in PATH as execvp(3) would (but runs no script without `#!`), so that no failed attempt of ours is
 /// traced as its first calls.
 fn find(name: &OsStr) -> Option<PathBuf> {
     if name.as_bytes().contains(&b'/') {

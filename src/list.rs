@@ -33,7 +33,10 @@ pub fn list(btf_file: Option<&Path>) -> Result<String> {
         describe(mode, &mut text, &mut tracepoints)?;
     }
     let btf = match btf_file {
-        Some(file) => Btf::from_path(file).ok(),
+        Some(file) => {
+            preflight::check_btf(file)?;
+            Btf::from_path(file).ok()
+        }
         None => Btf::from_vmlinux().ok(),
     };
     let tracefs = preflight::tracefs();
@@ -243,7 +246,7 @@ mod tests {
         assert_eq!(format_fields(format), ["long id", "unsigned long args[6]"]);
     }
 
-    /// DESIGN: the list of modes, the kernel files and what is shown agree.
+    /// The rule of the house: the list of modes, the kernel files and what is shown agree.
     #[test]
     fn every_mode_is_listed_with_its_programs() {
         let text = list(None).expect("the objects open");

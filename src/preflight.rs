@@ -65,7 +65,10 @@ pub fn check(args: &Args) -> Result<(), Finding> {
 }
 
 /// A wrong BTF would make programs read wrong fields, and nobody would know.
-fn check_btf(file: &Path) -> Result<(), Finding> {
+///
+/// # Errors
+/// The kernel has its own, or this is none.
+pub fn check_btf(file: &Path) -> Result<(), Finding> {
     const FIX: &str = "take this kernel's, e.g. from https://github.com/aquasecurity/btfhub";
     let named = |what: &str| Finding::new(format!("--btf {} {what}", file.display()), FIX);
     if Path::new(KERNEL_BTF).exists() {

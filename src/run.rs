@@ -112,23 +112,24 @@ fn try_run(args: Args) -> Result<u8> {
         command,
         stop,
     };
-    let report = mode.run(&mut cx)?;
-    let closed = close(&cx, mode, report);
-    if cx.command.is_none() {
-        return closed;
+    let result = mode.run(&mut cx).map(|report| close(&cx, mode, report));
+    if !cx.command.as_ref().is_some_and(Command::was_released) {
+        return result;
     }
-    // Tracing may have ended before COMMAND: --duration, --count, a closed pipe.
-    let own = session::outlast(&mut cx);
-    match (closed?, own) {
-        (OK, Some(own)) => Ok(own),
-        (LOST, _) => Ok(LOST),
+    // Tracing may have ended before COMMAND: --duration, --count, a closed pipe, a failure.
+    if let Err(error) = &result {
+        crate::say!("hello: {error:#}");
+    }
+    match (result, session::outlast(&mut cx)) {
+        (Ok(LOST), Some(_)) => Ok(LOST),
+        (Ok(OK), Some(own)) => Ok(own),
         (_, Some(_)) => Ok(FAILED_WITH_COMMAND),
         (_, None) => bail!("{} goes on without hello", cx.args.command[0].display()),
     }
 }
 
 /// Says the ledger, on standard error and as JSON's last line.
-fn close(cx: &Context, mode: &Mode, report: Report) -> Result<u8> {
+fn close(cx: &Context, mode: &Mode, report: Report) -> u8 {
     let Report {
         ledger,
         mut write_failure,
@@ -141,14 +142,15 @@ fn close(cx: &Context, mode: &Mode, report: Report) -> Result<u8> {
         write_failure = output.take_failure();
     }
     if let Some(error) = write_failure {
-        bail!("cannot write standard output: {error}");
+        crate::say!("hello: cannot write standard output: {error}");
+        return FAILED;
     }
     if !ledger.balances() {
-        return Ok(FAILED);
+        return FAILED;
     }
-    Ok(if cx.args.strict && ledger.lost.total() > 0 {
+    if cx.args.strict && ledger.lost.total() > 0 {
         LOST
     } else {
         OK
-    })
+    }
 }

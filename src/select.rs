@@ -175,7 +175,7 @@ fn check_pid(pid: u32) -> Result<()> {
         if error.kind() == std::io::ErrorKind::NotFound {
             anyhow!("no process {pid}; /proc has a folder for each that there is")
         } else {
-            anyhow!("cannot watch process {pid}: {error}; `ulimit -n` limits how many")
+            anyhow!("cannot watch process {pid}: {error}")
         }
     })?;
     let tgid = status

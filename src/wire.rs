@@ -38,7 +38,7 @@ macro_rules! wire {
         };
         // SAFETY: the type is `repr(C)` and made of fixed-width integers and arrays
         // of them only: the kernel side has no bool, pointer, bitfield or Rust enum
-        // in a record (DESIGN: no mirrored structs), so any bytes are a value.
+        // in a record (CONTRIBUTING: no mirrored structs), so any bytes are a value.
         unsafe impl plain::Plain for $name {}
     )+};
 }

@@ -2,12 +2,25 @@
 /*
  * Keeps hello_pids true while processes come and go. Included by every mode;
  * user space loads hello_exit when processes are selected, hello_fork when
- * their descendants are too.
+ * their descendants are too. Attached in this order: who is let in is seen out.
  */
 #ifndef HELLO_FOLLOW_BPF_H
 #define HELLO_FOLLOW_BPF_H
 
 #include "hello.bpf.h"
+
+/* A process id may be used again once its last thread is gone. */
+SEC("?raw_tp/sched_process_exit")
+int hello_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	u32 tgid = hello_tgid_of(task);
+
+	/* do_exit() has taken this thread off the count already. */
+	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+		bpf_map_delete_elem(&hello_pids, &tgid);
+	return 0;
+}
 
 /* Runs in the parent before the child first runs: fork, vfork and clone alike. */
 SEC("?raw_tp/sched_process_fork")
@@ -29,19 +42,6 @@ int hello_fork(struct bpf_raw_tracepoint_args *ctx)
 		if (ledger)
 			hello_count(&ledger->unfollowed);
 	}
-	return 0;
-}
-
-/* A process id may be used again once its last thread is gone. */
-SEC("?raw_tp/sched_process_exit")
-int hello_exit(struct bpf_raw_tracepoint_args *ctx)
-{
-	struct task_struct *task = (void *)ctx->args[0];
-	u32 tgid = hello_tgid_of(task);
-
-	/* do_exit() has taken this thread off the count already. */
-	if (BPF_CORE_READ(task, signal, live.counter) == 0)
-		bpf_map_delete_elem(&hello_pids, &tgid);
 	return 0;
 }
 

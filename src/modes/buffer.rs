@@ -16,13 +16,13 @@ use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls;
 use crate::enrich::users::Users;
-use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
 use crate::output::text;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
 use crate::wire;
@@ -52,7 +52,11 @@ const MESSAGE: &str = "Hello World";
 /// A message that does not fit; what [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
     let messages = parse_messages(&cx.args.message, &cx.users)?;
-    let source = RefCell::new(Events::new(cx, "    PID   UID COMM            MESSAGE", show));
+    let source = RefCell::new(Events::new(
+        cx,
+        "    PID   UID COMM            MESSAGE",
+        show,
+    ));
     let mut storage = session::storage();
     Session::start(
         cx,
@@ -112,12 +116,21 @@ fn message(
         )));
     }
     message.text[..text.len()].copy_from_slice(text.as_bytes());
-    Ok((hello_message_key { whose: whose.0, who }, message))
+    Ok((
+        hello_message_key {
+            whose: whose.0,
+            who,
+        },
+        message,
+    ))
 }
 
 fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireError> {
     let event: hello_buffer_event = wire::decode(record)?;
-    let row = BufferRow { who: host.who(&wire::decode(record)?), message: wire::text(&event.message.text) };
+    let row = BufferRow {
+        who: host.who(&wire::decode(record)?),
+        message: wire::text(&event.message.text),
+    };
     output.event(&row);
     Ok(())
 }

@@ -13,13 +13,13 @@ use crate::enrich::flags::open_flags;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
-use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
 use crate::output::text;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
 use crate::wire;
@@ -62,7 +62,11 @@ pub fn run(cx: &mut Context) -> Result<Report> {
 fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireError> {
     let event: hello_file_event = wire::decode(record)?;
     let path = wire::tail::<hello_file_event>(record, event.path_len as usize)?;
-    output.event(&FileRow { who: host.who(&wire::decode(record)?), event, path });
+    output.event(&FileRow {
+        who: host.who(&wire::decode(record)?),
+        event,
+        path,
+    });
     Ok(())
 }
 

@@ -13,9 +13,9 @@ use crate::cli::Axis;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
 use crate::enrich::syscalls;
-use crate::session::Report;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
 

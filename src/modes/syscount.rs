@@ -12,9 +12,9 @@ use super::counts::Order;
 use crate::cli::Axis;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
-use crate::session::Report;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
 

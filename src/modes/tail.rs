@@ -14,13 +14,13 @@ use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
 use crate::enrich::syscalls::Call;
-use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
 use crate::output::text;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
 use crate::wire;
@@ -44,7 +44,11 @@ pub const INFO: ModeInfo = ModeInfo {
 /// # Errors
 /// What [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
-    let source = RefCell::new(Events::new(cx, "    PID   UID COMM            MESSAGE", show));
+    let source = RefCell::new(Events::new(
+        cx,
+        "    PID   UID COMM            MESSAGE",
+        show,
+    ));
     let mut storage = session::storage();
     Session::start(
         cx,
@@ -60,9 +64,16 @@ pub fn run(cx: &mut Context) -> Result<Report> {
 
 fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireError> {
     let event: hello_tail_event = wire::decode(record)?;
-    let call = Call { abi: Abi::from_raw(event.abi), nr: event.nr };
+    let call = Call {
+        abi: Abi::from_raw(event.abi),
+        nr: event.nr,
+    };
     let kind = hello_tail_kind(event.kind);
-    output.event(&TailRow { who: host.who(&wire::decode(record)?), call, message: message(kind, call) });
+    output.event(&TailRow {
+        who: host.who(&wire::decode(record)?),
+        call,
+        message: message(kind, call),
+    });
     Ok(())
 }
 
@@ -76,7 +87,9 @@ fn message(kind: hello_tail_kind, call: Call) -> Cow<'static, str> {
         hello_tail_kind::HELLO_TAIL_OTHER_ABI => {
             format!("Call of another ABI: {} {}", call.abi.name(), call.number()).into()
         }
-        hello_tail_kind::HELLO_TAIL_OUTSIDE => format!("Outside the array: {}", call.number()).into(),
+        hello_tail_kind::HELLO_TAIL_OUTSIDE => {
+            format!("Outside the array: {}", call.number()).into()
+        }
         _ => format!("Another syscall: {}", call.number()).into(),
     }
 }
@@ -120,15 +133,27 @@ mod tests {
     #[test]
     fn messages() {
         let of = |kind, abi, nr| message(kind, Call { abi, nr });
-        assert_eq!(of(hello_tail_kind::HELLO_TAIL_EXEC, Abi::Native, 59), "Executing a program");
-        assert_eq!(of(hello_tail_kind::HELLO_TAIL_ANOTHER, Abi::Native, 39), "Another syscall: 39");
-        assert_eq!(of(hello_tail_kind::HELLO_TAIL_OUTSIDE, Abi::Native, 9999), "Outside the array: 9999");
+        assert_eq!(
+            of(hello_tail_kind::HELLO_TAIL_EXEC, Abi::Native, 59),
+            "Executing a program"
+        );
+        assert_eq!(
+            of(hello_tail_kind::HELLO_TAIL_ANOTHER, Abi::Native, 39),
+            "Another syscall: 39"
+        );
+        assert_eq!(
+            of(hello_tail_kind::HELLO_TAIL_OUTSIDE, Abi::Native, 9999),
+            "Outside the array: 9999"
+        );
     }
 
     #[test]
     #[cfg(target_arch = "x86_64")]
     fn another_abi_is_said_as_such() {
-        let call = Call { abi: Abi::Compat, nr: 20 };
+        let call = Call {
+            abi: Abi::Compat,
+            nr: 20,
+        };
         let kind = hello_tail_kind::HELLO_TAIL_OTHER_ABI;
         assert_eq!(message(kind, call), "Call of another ABI: i386 20");
     }

@@ -12,7 +12,6 @@ use crate::cli::Hook;
 use crate::cli::ModeInfo;
 use crate::enrich::syscalls;
 use crate::enrich::time::Clock;
-use crate::session::Report;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::json::Object;
@@ -20,6 +19,7 @@ use crate::output::text;
 use crate::preflight;
 use crate::session;
 use crate::session::Context;
+use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
 use crate::session::Source;
@@ -85,7 +85,10 @@ impl Source for Trace {
 
     fn ready(&mut self) -> Result<()> {
         while let Some(line) = self.pipe.next_line()? {
-            self.output.event(&TraceRow { line, clock: self.clock });
+            self.output.event(&TraceRow {
+                line,
+                clock: self.clock,
+            });
         }
         Ok(())
     }
@@ -93,7 +96,9 @@ impl Source for Trace {
     fn overwritten(&self, emitted: u64) -> u64 {
         // The one pipe of the machine may be read by others too: what did not come
         // is lost, wherever it went.
-        self.pipe.overwritten().unwrap_or(emitted - self.output.received.min(emitted))
+        self.pipe
+            .overwritten()
+            .unwrap_or(emitted - self.output.received.min(emitted))
     }
 }
 

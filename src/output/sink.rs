@@ -147,8 +147,8 @@ impl Write for Stdout {
         if self.is_file {
             return self.out.write(bytes);
         }
-        // A pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7)), and
-        // nobody can be waiting for us in a write that does not block.
+        // A pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7)), unless
+        // another writer was faster. In a terminal's write a signal gets us out.
         loop {
             let mut fds = [PollFd::new(self.out.as_fd(), PollFlags::POLLOUT)];
             match poll(&mut fds, PollTimeout::from(100u8)) {

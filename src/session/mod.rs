@@ -53,6 +53,7 @@ pub use log::listen;
 pub use pump::outlast;
 pub use pump::pidfd_open;
 pub use stop::Stop;
+pub use stop::Verdict;
 
 /// What a run has besides its mode.
 #[derive(Debug)]

@@ -16,6 +16,7 @@ use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
 use libbpf_rs::Object;
 use libbpf_rs::OpenObject;
+use nix::errno::Errno;
 use nix::fcntl::Flock;
 use nix::fcntl::FlockArg;
 use nix::sys::statfs::BPF_FS_MAGIC;
@@ -59,14 +60,16 @@ impl Pins {
         };
         check_bpffs(folder).map_err(|error| PinError(format!("{error:#}")))?;
         let lock = File::open(folder).with_context(|| format!("--pin {}", folder.display()))?;
-        pins.lock = Some(
-            Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(|_| {
-                PinError(format!(
-                    "another hello counts in {}; give --pin another folder",
-                    folder.display()
-                ))
-            })?,
-        );
+        pins.lock = Some(Flock::lock(lock, FlockArg::LockExclusiveNonblock).map_err(
+            |(_, errno)| {
+                let folder = folder.display();
+                PinError(if errno == Errno::EWOULDBLOCK {
+                    format!("another hello counts in {folder}; give --pin another folder")
+                } else {
+                    format!("--pin {folder}: cannot lock it: {}", errno.desc())
+                })
+            },
+        )?);
         for (name, file) in &setup.pins {
             let path = folder.join(file);
             if !path.exists() {

@@ -29,6 +29,7 @@ use nix::sys::signal::Signal;
 use super::Context;
 use super::Report;
 use super::Session;
+use super::Verdict;
 use super::find_map;
 use crate::ledger::Ledger;
 
@@ -59,22 +60,26 @@ pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
 /// Waits for COMMAND after tracing has ended (`--duration`, `--count`, a closed pipe).
 /// A signal to hello is passed on to it; at the second hello goes without it: `None`.
 pub fn outlast(cx: &mut Context) -> Option<u8> {
-    let command = cx.command.as_mut()?;
-    let mut signals = cx.stop.signals();
-    while signals < 2 && !command.has_ended() {
+    loop {
+        let command = cx.command.as_mut()?;
+        if command.has_ended() {
+            return Some(command.wait());
+        }
+        match cx.stop.verdict(true) {
+            Verdict::GoOn => {}
+            Verdict::PassOn => command.kill(Signal::SIGTERM),
+            Verdict::PassOnAndEnd => {
+                command.kill(Signal::SIGTERM);
+                return None;
+            }
+            Verdict::End => return None,
+        }
         let mut fds = [
             PollFd::new(command.as_fd(), PollFlags::POLLIN),
             PollFd::new(cx.stop.as_fd(), PollFlags::POLLIN),
         ];
         let _ = poll(&mut fds, PollTimeout::NONE);
-        let count = cx.stop.signals();
-        if count > signals {
-            cx.stop.quiet();
-            signals = count;
-            command.kill(Signal::SIGTERM);
-        }
     }
-    command.has_ended().then(|| command.wait())
 }
 
 impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
@@ -109,7 +114,6 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         if let Some(command) = &mut cx.command {
             command.release()?;
         }
-        let mut signals = 0;
         loop {
             let lingering = cx.select.has_pids() && !command_runs && watched.is_empty();
             if lingering && self.nobody_left()? {
@@ -145,25 +149,23 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             let now = Instant::now();
             if let (Some(tick), Some(interval)) = (next_tick, interval)
                 && now >= tick
+                // At the deadline the final table comes anyway.
+                && deadline.is_none_or(|deadline| now < deadline)
             {
                 source.tick(self.skel.object(), false)?;
                 next_tick = tick.checked_add(interval).map(|next| next.max(now));
             }
             source.output().flush();
-            if source.output().is_done() || deadline.is_some_and(|deadline| now >= deadline) {
-                return Ok(());
+            let verdict = cx.stop.verdict(command_runs);
+            if let (Verdict::PassOn | Verdict::PassOnAndEnd, Some(command)) = (verdict, &cx.command)
+            {
+                command.kill(Signal::SIGTERM);
             }
-            let count = cx.stop.signals();
-            if count > signals {
-                cx.stop.quiet();
-                // The first goes to COMMAND, whose end is ours; whoever asks again means us.
-                if !command_runs || signals > 0 {
-                    return Ok(());
-                }
-                signals = count;
-                if let Some(command) = &cx.command {
-                    command.kill(Signal::SIGTERM);
-                }
+            if source.output().is_done()
+                || deadline.is_some_and(|deadline| now >= deadline)
+                || matches!(verdict, Verdict::End | Verdict::PassOnAndEnd)
+            {
+                return Ok(());
             }
         }
     }

@@ -19,11 +19,26 @@ use nix::sys::signal::SigSet;
 use nix::sys::signal::Signal;
 use nix::sys::signal::sigaction;
 
+/// What signals ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing new.
+    GoOn,
+    /// COMMAND is to end.
+    PassOn,
+    /// COMMAND is to end, and hello does not wait for it.
+    PassOnAndEnd,
+    /// hello is to end.
+    End,
+}
+
 /// Set by SIGINT, SIGTERM and SIGHUP; wakes a poll at once.
 #[derive(Debug)]
 pub struct Stop {
     signals: Arc<AtomicU32>,
     wake: Arc<EventFd>,
+    /// Signals that have been acted upon.
+    handled: u32,
     interrupt: Option<SigAction>,
 }
 
@@ -52,6 +67,7 @@ impl Stop {
         Ok(Self {
             signals,
             wake,
+            handled: 0,
             interrupt: None,
         })
     }
@@ -61,14 +77,21 @@ impl Stop {
         Arc::clone(&self.signals)
     }
 
-    /// How many signals came so far.
-    pub fn signals(&self) -> u32 {
-        self.signals.load(Ordering::SeqCst)
-    }
-
-    /// Makes the descriptor wait for the next signal.
-    pub fn quiet(&self) {
+    /// What is to be done about the signals so far. The first ends the run, or goes to
+    /// COMMAND, whose end is the run's; whoever sends a second means hello itself.
+    pub fn verdict(&mut self, command_runs: bool) -> Verdict {
+        // Emptied first: a signal after this line rings again.
         let _ = self.wake.read();
+        let count = self.signals.load(Ordering::SeqCst);
+        let is_new = count > self.handled;
+        self.handled = count;
+        match (count, command_runs) {
+            (0, _) => Verdict::GoOn,
+            (1, true) if is_new => Verdict::PassOn,
+            (1, true) => Verdict::GoOn,
+            (_, true) if is_new => Verdict::PassOnAndEnd,
+            _ => Verdict::End,
+        }
     }
 
     /// While COMMAND runs, Ctrl-C is for COMMAND: the terminal sends SIGINT to both,

@@ -53,6 +53,11 @@ pub(crate) const TESTS: &[Test] = &[
         standard_error_is_full_or_closed,
     ),
     ("a_reader_that_has_stalled", a_reader_that_has_stalled),
+    ("signals_at_once", signals_at_once),
+    (
+        "a_stalled_reader_and_a_command",
+        a_stalled_reader_and_a_command,
+    ),
     ("signals_ignored_on_purpose", signals_ignored_on_purpose),
     ("killed", killed),
 ];
@@ -418,6 +423,69 @@ fn a_reader_that_has_stalled() -> Check {
         seen.stderr
     );
     ensure!(!seen.stderr.contains("do not hold"), "{}", seen.stderr);
+    Ok(())
+}
+
+/// Two signals are two, even if hello sees them together.
+fn signals_at_once() -> Check {
+    let script = "trap '' TERM; echo deaf; sleep 3";
+    let mut running = Running::start(&mut hello(&[
+        "--mode", "syscount", "--", "sh", "-c", script,
+    ]))?;
+    ensure!(running.line() == "deaf\n", "the command runs");
+    let start = Instant::now();
+    for signal in [
+        Signal::SIGSTOP,
+        Signal::SIGTERM,
+        Signal::SIGHUP,
+        Signal::SIGCONT,
+    ] {
+        running.signal(signal);
+    }
+    while start.elapsed() < Duration::from_secs(2) && !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    ensure!(
+        running.has_ended(),
+        "hello waits for a command that is deaf"
+    );
+    let seen = running.finish()?;
+    ensure!(
+        seen.status == Some(125),
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
+    Ok(())
+}
+
+/// Although hello is stuck, COMMAND hears of the signal.
+fn a_stalled_reader_and_a_command() -> Check {
+    let script = "trap 'echo GOT-TERM >&2; exit 9' TERM; \"$TESTS\" workload storm \"$STORM\"; while :; do sleep 0.1; done";
+    let mut command = hello(&["--mode", "tail", "--", "sh", "-c", script]);
+    command.env("TESTS", me()).env("STORM", storm().0);
+    let mut running = Running::start(&mut command)?;
+    running.attached()?;
+    std::thread::sleep(Duration::from_secs(2));
+    running.signal(Signal::SIGTERM);
+    std::thread::sleep(Duration::from_millis(300));
+    running.signal(Signal::SIGTERM);
+    let start = Instant::now();
+    while start.elapsed() < Duration::from_secs(20) && !running.has_ended() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let seen = running.finish()?;
+    ensure!(
+        seen.stderr.contains("GOT-TERM"),
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
+    ensure!(
+        seen.stderr.contains("its reader has stalled"),
+        "{}",
+        seen.stderr
+    );
     Ok(())
 }
 
