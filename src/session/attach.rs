@@ -14,7 +14,7 @@ use libbpf_rs::OpenObject;
 use libbpf_rs::ProgramMut;
 
 use super::Setup;
-use super::denied;
+use super::errors::denied;
 use crate::cli::Hook;
 
 /// The hook that a section belongs to, and its target if the section names one.

@@ -5,19 +5,19 @@
 //! [`Source`] that makes rows of what comes out of it.
 
 mod attach;
+mod errors;
 mod log;
 mod pin;
+mod prepare;
 mod pump;
 mod stop;
 
 use std::cell::RefCell;
-use std::io::IsTerminal as _;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use anyhow::anyhow;
 use libbpf_rs::Link;
 use libbpf_rs::Map;
 use libbpf_rs::Object;
@@ -25,7 +25,6 @@ use libbpf_rs::OpenObject;
 use libbpf_rs::skel::OpenSkel;
 use libbpf_rs::skel::Skel;
 use libbpf_rs::skel::SkelBuilder;
-use nix::errno::Errno;
 
 use crate::cli::Args;
 use crate::cli::Attach;
@@ -41,11 +40,12 @@ use crate::select::Select;
 use crate::transport;
 use crate::transport::Plan;
 use crate::transport::Transport;
-use crate::wire;
 use crate::wire::types::hello_config;
-use crate::wire::types::hello_transport;
+use errors::denied;
+use errors::verdict;
 use pin::PinError;
 use pin::Pins;
+use prepare::prepare;
 
 pub(crate) use attach::section_hook;
 pub use log::libbpf_version;
@@ -309,51 +309,6 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
     }
 }
 
-/// Everything between open and load that is the same for all modes.
-fn prepare(
-    cx: &Context,
-    setup: &Setup,
-    hook: Hook,
-    object: &mut OpenObject,
-) -> Result<(Option<Plan>, Vec<String>)> {
-    let mut config = setup.config;
-    config.self_tgid = std::process::id();
-    config.pidns = preflight::pid_namespace();
-    // fentry programs are preemptible and several share the ledger of a CPU.
-    config.atomic = u32::from(hook == Hook::Fentry);
-    for call in &setup.calls {
-        if let Some(word) = (call.nr < 1024).then(|| call.abi as usize * 16 + call.nr as usize / 64)
-        {
-            config.calls[word] |= 1 << (call.nr % 64);
-        }
-    }
-    let plan = object
-        .maps()
-        .any(|map| map.name() == transport::MAP)
-        .then(|| Plan::choose(cx.args.transport, cx.args.buffer_size));
-    if let Some(plan) = plan {
-        plan.configure(object)?;
-        config.transport = if plan.perf {
-            hello_transport::HELLO_TRANSPORT_PERF.0
-        } else {
-            hello_transport::HELLO_TRANSPORT_RING.0
-        };
-        // Somebody watches: each event at once. Nobody does: in large batches, for a
-        // wake-up costs more than the event.
-        if !std::io::stdout().is_terminal() {
-            config.wakeup_bytes = u64::from(plan.size / 4);
-        }
-    }
-    let taken = attach::choose_programs(object, setup, hook)?;
-    cx.select.configure(object, &mut config)?;
-    let mut maps = object.maps_mut();
-    maps.find(|map| map.name() == ".rodata.hello")
-        .context("the object has no configuration")?
-        .set_initial_value(wire::bytes(&config))
-        .context("the configuration does not fit: kernel and user side disagree")?;
-    Ok((plan, taken))
-}
-
 /// A map of a loaded object by name.
 ///
 /// # Errors
@@ -363,61 +318,4 @@ pub fn find_map<'o>(object: &'o Object, name: &str) -> Result<Map<'o>> {
         .maps()
         .find(|map| libbpf_rs::MapCore::name(map) == name)
         .with_context(|| format!("the object has no map {name}"))
-}
-
-/// An error of the kernel with who may be behind it. EPERM is a matter of policy;
-/// EACCES is what the verifier says.
-fn denied(error: &libbpf_rs::Error, doing: &str) -> anyhow::Error {
-    let reason = log::reason();
-    let is = |errno: Errno| {
-        error
-            .to_string()
-            .contains(&format!("(os error {})", errno as i32))
-    };
-    match reason {
-        _ if is(Errno::EPERM) => anyhow!("cannot {doing}: {error}: {}", preflight::policy()),
-        Some(reason) => anyhow!("cannot {doing}: {error}: {reason}"),
-        None => anyhow!("cannot {doing}: {error}"),
-    }
-}
-
-/// One message out of the reasons why each hook did not work.
-fn verdict(mode: &str, mut reasons: Vec<(Hook, anyhow::Error)>) -> anyhow::Error {
-    if reasons.len() == 1 {
-        let (hook, reason) = reasons.remove(0);
-        return reason.context(format!("--mode {mode} by {hook}"));
-    }
-    let mut text = format!("--mode {mode}: no hook works here");
-    for (hook, reason) in reasons {
-        text.push_str(&format!("\n  {hook}: {reason:#}"));
-    }
-    anyhow!(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn verdicts() {
-        let one = verdict(
-            "buffer",
-            vec![(Hook::Kprobe, anyhow!("no kprobes; use another"))],
-        );
-        assert_eq!(
-            format!("{one:#}"),
-            "--mode buffer by kprobe: no kprobes; use another"
-        );
-        let two = verdict(
-            "map",
-            vec![
-                (Hook::Kprobe, anyhow!("EPERM").context("cannot load")),
-                (Hook::RawTp, anyhow!("no BTF")),
-            ],
-        );
-        assert_eq!(
-            format!("{two:#}"),
-            "--mode map: no hook works here\n  kprobe: cannot load: EPERM\n  raw_tp: no BTF"
-        );
-    }
 }
