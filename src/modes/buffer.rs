@@ -63,7 +63,6 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         &Setup::at(&INFO, syscalls::execs()),
         &mut storage,
         skel::BufferSkelBuilder::default,
-        |_| Ok(()),
         |skel: &skel::BufferSkel<'_>| {
             for (key, message) in &messages {
                 let map = &skel.maps.buffer_messages;

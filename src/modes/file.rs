@@ -52,7 +52,6 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         &Setup::new(&INFO),
         &mut storage,
         skel::FileSkelBuilder::default,
-        |_| Ok(()),
         |_: &skel::FileSkel<'_>| Ok(()),
         &source,
     )?

@@ -51,7 +51,6 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         &setup,
         &mut storage,
         skel::MapSkelBuilder::default,
-        |_| Ok(()),
         |_: &skel::MapSkel<'_>| Ok(()),
         &source,
     )?

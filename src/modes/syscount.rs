@@ -47,7 +47,6 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         &setup,
         &mut storage,
         skel::SyscountSkelBuilder::default,
-        |_| Ok(()),
         |_: &skel::SyscountSkel<'_>| Ok(()),
         &source,
     )?

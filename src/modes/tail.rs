@@ -55,7 +55,6 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         &Setup::new(&INFO),
         &mut storage,
         skel::TailSkelBuilder::default,
-        |_| Ok(()),
         |_: &skel::TailSkel<'_>| Ok(()),
         &source,
     )?

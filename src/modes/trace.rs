@@ -57,7 +57,6 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         &setup,
         &mut storage,
         skel::TraceSkelBuilder::default,
-        |_| Ok(()),
         |_: &skel::TraceSkel<'_>| Ok(()),
         &source,
     )?

@@ -200,8 +200,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
     /// Opens, configures, loads and attaches a mode by the first of its hooks that
     /// works, or by the one that `--attach` names.
     ///
-    /// `configure` sets what the mode wants in the open skeleton, `fill` puts into
-    /// the loaded one's maps what its programs read.
+    /// `fill` puts into the loaded skeleton's maps what its programs read.
     ///
     /// # Errors
     /// No hook works: all reasons.
@@ -210,7 +209,6 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         setup: &Setup,
         storage: &'obj mut Storage,
         builder: impl Fn() -> B,
-        configure: impl Fn(&mut B::Output) -> Result<()>,
         fill: impl Fn(&S) -> Result<()>,
         source: &'cb RefCell<dyn Source + 'cb>,
     ) -> Result<Self>
@@ -224,7 +222,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             if !matches!(cx.args.attach, Attach::Auto) && cx.args.attach != Attach::Only(hook) {
                 continue;
             }
-            let parts = (&builder, &configure, &fill);
+            let parts = (&builder, &fill);
             match Self::attempt(cx, setup, hook, room, parts, source) {
                 Ok(session) => return Ok(session),
                 Err(error) if error.is::<PinError>() => return Err(error),
@@ -239,11 +237,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         setup: &Setup,
         hook: Hook,
         room: &'obj mut MaybeUninit<OpenObject>,
-        (builder, configure, fill): (
-            &impl Fn() -> B,
-            &impl Fn(&mut B::Output) -> Result<()>,
-            &impl Fn(&S) -> Result<()>,
-        ),
+        (builder, fill): (&impl Fn() -> B, &impl Fn(&S) -> Result<()>),
         source: &'cb RefCell<dyn Source + 'cb>,
     ) -> Result<Self>
     where
@@ -257,7 +251,6 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         }
         let mut open = builder.open(room).context("cannot open the object")?;
         let (plan, taken) = prepare(cx, setup, hook, open.open_object_mut())?;
-        configure(&mut open)?;
         let pins = Pins::reuse(cx, setup, open.open_object_mut())?;
         log::forget();
         let skel = open.load().map_err(|error| denied(&error, "load"))?;

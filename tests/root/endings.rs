@@ -295,13 +295,19 @@ fn signal_after_the_duration() -> Check {
     Ok(())
 }
 
-/// Deaf to SIGTERM: the second one ends hello without it.
-fn a_command_that_does_not_want_to_end() -> Check {
+/// hello on a COMMAND that ignores SIGTERM, and does so already.
+fn run_deaf() -> Result<Running, String> {
     let script = "trap '' TERM; echo deaf; sleep 3";
     let mut running = Running::start(&mut hello(&[
         "--mode", "syscount", "--", "sh", "-c", script,
     ]))?;
     ensure!(running.line() == "deaf\n", "the command runs");
+    Ok(running)
+}
+
+/// Deaf to SIGTERM: the second one ends hello without it.
+fn a_command_that_does_not_want_to_end() -> Check {
+    let mut running = run_deaf()?;
     running.signal(Signal::SIGTERM);
     std::thread::sleep(Duration::from_millis(300));
     running.signal(Signal::SIGTERM);
@@ -420,11 +426,7 @@ fn a_reader_that_has_stalled() -> Check {
 
 /// Two signals are two, even if hello sees them together.
 fn signals_at_once() -> Check {
-    let script = "trap '' TERM; echo deaf; sleep 3";
-    let mut running = Running::start(&mut hello(&[
-        "--mode", "syscount", "--", "sh", "-c", script,
-    ]))?;
-    ensure!(running.line() == "deaf\n", "the command runs");
+    let mut running = run_deaf()?;
     for signal in [
         Signal::SIGSTOP,
         Signal::SIGTERM,
