@@ -19,12 +19,17 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
+use crate::output::columns::Column;
+use crate::output::columns::Layout;
 pub use values::Attach;
 pub use values::Axis;
+pub use values::ContainerPrefix;
 pub use values::Format;
 pub use values::Hook;
+pub use values::Time;
 pub use values::TransportChoice;
 use values::parse_comm;
+use values::parse_container;
 use values::parse_size;
 use values::parse_time;
 
@@ -39,6 +44,10 @@ pub struct ModeInfo {
     pub hooks: &'static [Hook],
     /// Long names of the options it takes beside those that all modes take.
     pub options: &'static [&'static str],
+    /// The columns that its text can have.
+    pub columns: &'static [&'static [Column]],
+    /// Those that it has unless `--columns` says otherwise.
+    pub shown: &'static [&'static str],
 }
 
 /// Options that are not for every mode; each mode lists those it takes.
@@ -98,6 +107,10 @@ pub struct Args {
     #[arg(long, value_name = "PATH", help_heading = "Selection")]
     pub cgroup: Option<PathBuf>,
 
+    /// Only this container: the beginning of its id, as docker, podman or crictl show it
+    #[arg(long, value_name = "ID-PREFIX", help_heading = "Selection", value_parser = parse_container)]
+    pub container: Option<ContainerPrefix>,
+
     /// With --pid: their descendants too, from now on
     #[arg(short, long, help_heading = "Selection", requires = "pid")]
     pub follow: bool,
@@ -154,6 +167,24 @@ pub struct Args {
     )]
     pub output: Format,
 
+    /// Tell the time: of day (UTC), since boot, since the line before, or not at all
+    /// [default: none in text, wall in JSON]
+    #[arg(long, value_name = "CLOCK", help_heading = "Output")]
+    pub time: Option<Time>,
+
+    /// Only these columns, in this order (text); an unknown name is answered with those there are
+    #[arg(
+        long,
+        value_name = "NAME,…",
+        value_delimiter = ',',
+        help_heading = "Output"
+    )]
+    pub columns: Vec<String>,
+
+    /// Say what each column means, above the header (text)
+    #[arg(long, help_heading = "Output")]
+    pub explain: bool,
+
     /// Which hook; auto takes the first that works and says which
     #[arg(
         long,
@@ -201,6 +232,35 @@ pub struct Args {
     /// user who called sudo
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+impl Args {
+    /// Is that column asked for?
+    pub fn names_column(&self, column: &str) -> bool {
+        self.columns
+            .iter()
+            .any(|name| name.eq_ignore_ascii_case(column))
+    }
+
+    /// The columns of the text: those asked for, or `shown`; with the time, if it is.
+    ///
+    /// # Errors
+    /// There is no such column.
+    pub fn layout(
+        &self,
+        there: &[&'static [Column]],
+        shown: &[&str],
+    ) -> Result<Layout, UsageError> {
+        let mut names: Vec<&str> = if self.columns.is_empty() {
+            shown.to_vec()
+        } else {
+            self.columns.iter().map(String::as_str).collect()
+        };
+        if self.time.is_some_and(|time| time != Time::None) && !self.names_column("TIME") {
+            names.insert(0, "TIME");
+        }
+        Layout::choose(there, names)
+    }
 }
 
 /// A mistake in what was asked for, not in carrying it out: exit status 2.
@@ -277,6 +337,12 @@ pub fn parse(
         .map_err(|error| UsageError(format!("{}\n{HINT}", first(&error))))?;
     if args.list && args.output == Format::Json {
         return Err(UsageError("--list prints text only".into()));
+    }
+    if args.output == Format::Json && (args.explain || !args.columns.is_empty()) {
+        return Err(UsageError(
+            "--columns and --explain are for text; JSON has all fields, docs/json.md explains them"
+                .into(),
+        ));
     }
     if let Some(mode) = modes
         .iter()

@@ -2,7 +2,6 @@
 //! The account of a run: what was seen, and what became of it.
 
 use std::fmt::Write as _;
-use std::io::Write as _;
 
 use libbpf_rs::MapCore;
 use libbpf_rs::MapFlags;
@@ -169,9 +168,8 @@ impl Row for Ledger {
         "ledger"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
-        let _ = write!(line, "{}", self.closing_line(false));
-    }
+    /// It has no columns: text has the closing line, on standard error.
+    fn cell(&self, _: &str, _: &mut Vec<u8>) {}
 
     fn json(&self, object: &mut Object<'_>) {
         object.num("seen", self.seen);

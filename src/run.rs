@@ -19,6 +19,7 @@ use crate::modes::MODES;
 use crate::modes::Mode;
 use crate::output;
 use crate::output::Output;
+use crate::output::columns::Layout;
 use crate::select::Select;
 use crate::session;
 use crate::session::Context;
@@ -99,6 +100,7 @@ fn try_run(args: Args) -> Result<u8> {
         [] => None,
         words => Some(Command::hold(words, &users, args.output == Format::Json)?),
     };
+    let layout = args.layout(mode.info.columns, mode.info.shown)?;
     let select = Select::resolve(&args, &users, command.as_ref().map(Command::pid))?;
     let mut stop = Stop::install()?;
     if command.is_some() {
@@ -109,6 +111,7 @@ fn try_run(args: Args) -> Result<u8> {
         args,
         users,
         select,
+        layout,
         command,
         stop,
     };
@@ -136,7 +139,7 @@ fn close(cx: &Context, mode: &Mode, report: Report) -> u8 {
     } = report;
     crate::say!("{}", ledger.closing_line(mode.counts()));
     if cx.args.output == Format::Json && write_failure.is_none() {
-        let mut output = Output::new(Format::Json, None);
+        let mut output = Output::new(Format::Json, Layout::default(), None);
         output.row(&ledger, 0);
         output.flush();
         write_failure = output.take_failure();

@@ -38,6 +38,7 @@ pub struct Select {
     uids: Vec<u32>,
     comms: Vec<[u8; 16]>,
     cgroup: Option<File>,
+    container: bool,
     follow: bool,
 }
 
@@ -49,6 +50,7 @@ impl Select {
     pub fn resolve(args: &Args, users: &Users, command: Option<u32>) -> Result<Self> {
         let mut select = Self {
             follow: args.follow || command.is_some(),
+            container: args.container.is_some(),
             ..Self::default()
         };
         for &pid in &args.pid {
@@ -120,6 +122,9 @@ impl Select {
                 hello_select::HELLO_SELECT_CGROUP,
             ),
         ];
+        if self.container {
+            config.select |= hello_select::HELLO_SELECT_CONTAINER.0;
+        }
         for mut map in object.maps_mut() {
             for (name, on, entries, bit) in filters {
                 if map.name() != name {

@@ -131,13 +131,14 @@ mod tests {
     #[test]
     fn fixed_bytes() {
         let mut record = Vec::new();
-        for word in [123_456_789u64, 42] {
+        for word in [123_456_789u64, 42, 0] {
             record.extend(word.to_ne_bytes());
         }
-        for word in [4321u32, 4322, 1, 1000] {
+        for word in [4321u32, 4322, 1, 1000, 100, 7] {
             record.extend(word.to_ne_bytes());
         }
         record.extend(b"bash\0garbage\xff\0\0\0");
+        record.extend(b"zsh\0garbage\xff\0\0\0\0");
         record.extend(b"/etc/passwd\0\0\0");
         let task: types::hello_task = decode(&record).expect("long enough");
         assert_eq!((task.ktime, task.cgroup_id), (123_456_789, 42));
@@ -145,18 +146,20 @@ mod tests {
             (task.pid, task.tid, task.ppid, task.uid),
             (4321, 4322, 1, 1000)
         );
+        assert_eq!((task.gid, task.ns_pid), (100, 7));
         assert_eq!(text(&task.comm), b"bash");
+        assert_eq!(text(&task.process), b"zsh");
         assert_eq!(
             tail::<types::hello_task>(&record, 11).ok(),
             Some(&b"/etc/passwd"[..])
         );
         assert!(tail::<types::hello_task>(&record, 15).is_err());
-        let error = decode::<types::hello_task>(&record[..47])
+        let error = decode::<types::hello_task>(&record[..79])
             .map(|_| ())
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a record of 47 bytes where 48 were expected"
+            "a record of 79 bytes where 80 were expected"
         );
         assert_eq!(text(b"full length 16 B"), b"full length 16 B");
     }

@@ -47,6 +47,7 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_PERCPU_HASH = 5,
 	BPF_MAP_TYPE_PERCPU_ARRAY = 6,
 	BPF_MAP_TYPE_CGROUP_ARRAY = 8,
+	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_RINGBUF = 27, /* Linux 5.8, commit 457f44363a88 */
 };
 
@@ -67,6 +68,7 @@ enum {
 /* Which helpers a kernel has is told by which of these its BTF has. */
 enum bpf_func_id {
 	BPF_FUNC_get_current_task_btf = 158, /* Linux 5.11, commit 3ca1032ab7ab */
+	BPF_FUNC_task_pt_regs = 175,	     /* Linux 5.15, commit dd6e10fbd9fb */
 };
 
 #define BPF_F_CURRENT_CPU 0xffffffffULL
@@ -132,6 +134,84 @@ enum pid_type {
 	PIDTYPE_TGID = 1,
 };
 
+struct kernfs_node {
+	const char *name;
+	u64 id;
+};
+
+struct cgroup_root {
+	int hierarchy_id; /* 0: version 2 */
+};
+
+struct cgroup_subsys_state {
+	struct cgroup *cgroup;
+	struct cgroup_subsys_state *parent;
+};
+
+struct cgroup {
+	struct cgroup_subsys_state self;
+	struct kernfs_node *kn;
+	struct cgroup_root *root;
+};
+
+struct css_set {
+	struct cgroup_subsys_state *subsys[1];
+	struct cgroup *dfl_cgrp;
+};
+
+enum cgroup_subsys_id {
+	memory_cgrp_id,
+	pids_cgrp_id,
+};
+
+struct hlist_bl_node {
+	struct hlist_bl_node **pprev;
+};
+
+struct qstr {
+	u32 len;
+	const unsigned char *name;
+};
+
+struct dentry {
+	struct hlist_bl_node d_hash;
+	struct dentry *d_parent;
+	struct qstr d_name;
+};
+
+struct vfsmount {
+	struct dentry *mnt_root;
+};
+
+struct mount {
+	struct mount *mnt_parent;
+	struct dentry *mnt_mountpoint;
+	struct vfsmount mnt;
+};
+
+struct path {
+	struct vfsmount *mnt;
+	struct dentry *dentry;
+};
+
+struct file {
+	struct path f_path;
+};
+
+struct fdtable {
+	unsigned int max_fds;
+	struct file **fd;
+};
+
+struct files_struct {
+	struct fdtable *fdt;
+};
+
+struct fs_struct {
+	struct path root;
+	struct path pwd;
+};
+
 struct signal_struct {
 	atomic_t live;
 	struct pid *pids[4];
@@ -142,7 +222,14 @@ struct task_struct {
 	int pid;
 	int tgid;
 	struct task_struct *real_parent;
+	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	struct fs_struct *fs;
+	struct files_struct *files;
+	struct css_set *cgroups;
+	void *stack;
+	unsigned int flags;
+	char comm[TASK_COMM_LEN];
 };
 
 #if defined(__TARGET_ARCH_x86)

@@ -13,19 +13,41 @@ struct {
 	__uint(max_entries, 1 << 20);
 } hello_events SEC(".maps");
 
+/* The process's id in its own pid namespace. */
+static __always_inline u32 hello_ns_pid(struct task_struct *task, u32 tgid)
+{
+	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
+	u32 level = BPF_CORE_READ(pid, level);
+	struct upid *own;
+
+	if (level == 0) /* the host's */
+		return tgid;
+	own = (void *)pid + bpf_core_field_offset(pid->numbers) +
+	      level * bpf_core_type_size(struct upid);
+	return BPF_CORE_READ(own, nr);
+}
+
 /* Fills in who is running now. */
 static __always_inline void hello_task_here(struct hello_task *who)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	u64 pid_tgid = bpf_get_current_pid_tgid();
+	u64 uid_gid = bpf_get_current_uid_gid();
 
 	who->ktime = bpf_ktime_get_ns();
 	who->cgroup_id = bpf_get_current_cgroup_id();
+	who->container = config.containers ? hello_container_here().container : 0;
 	who->pid = pid_tgid >> 32;
 	who->tid = pid_tgid;
 	who->ppid = BPF_CORE_READ(task, real_parent, tgid);
-	who->uid = bpf_get_current_uid_gid();
+	who->uid = uid_gid;
+	who->gid = uid_gid >> 32;
+	who->ns_pid = hello_ns_pid(task, who->pid);
 	bpf_get_current_comm(who->comm, sizeof(who->comm));
+	if (who->pid == who->tid)
+		__builtin_memcpy(who->process, who->comm, sizeof(who->process));
+	else
+		BPF_CORE_READ_INTO(&who->process, task, group_leader, comm);
 }
 
 /*

@@ -10,9 +10,11 @@ HELLO_EXPORT(hello_config);
 HELLO_EXPORT(hello_ledger);
 HELLO_EXPORT(hello_task);
 HELLO_EXPORT(hello_key);
+HELLO_EXPORT(hello_container_id);
 
 enum hello_abi export_hello_abi __attribute__((unused));
 enum hello_select export_hello_select __attribute__((unused));
+enum hello_containers export_hello_containers __attribute__((unused));
 enum hello_transport export_hello_transport __attribute__((unused));
 enum hello_axis export_hello_axis __attribute__((unused));
 

@@ -61,3 +61,14 @@ fn comms() {
     );
     assert!(parse_comm("ééééééééé").unwrap_err().contains("\"ééééééé\""));
 }
+
+#[test]
+fn prefixes() {
+    let (id, mask) = parse_container("a1B").expect("hexadecimal");
+    assert_eq!(
+        (&id[..3], &mask[..3]),
+        (&[0xa1, 0xb0, 0][..], &[0xff, 0xf0, 0][..])
+    );
+    assert!(parse_container("").is_err() && parse_container("web-1").is_err());
+    assert!(parse_container(&"a".repeat(64)).is_ok() && parse_container(&"a".repeat(65)).is_err());
+}

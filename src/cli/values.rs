@@ -86,6 +86,19 @@ pub enum Format {
     Json,
 }
 
+/// `--time`: how time is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Time {
+    /// Time of day, UTC.
+    Wall,
+    /// Seconds since boot without suspend (CLOCK_MONOTONIC).
+    Mono,
+    /// Seconds since the line before.
+    Delta,
+    /// Not at all.
+    None,
+}
+
 /// `--by`: what a counter stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Axis {
@@ -157,4 +170,33 @@ pub(super) fn parse_size(text: &str) -> Result<u32, String> {
     Ok(u32::try_from(bytes.next_power_of_two())
         .unwrap_or(1 << 30)
         .max(4096))
+}
+
+/// Bytes of a container's id: 64 hexadecimal digits.
+const CONTAINER_BYTES: usize = 32;
+
+/// The bytes of an id, and which of their bits were given.
+pub type ContainerPrefix = ([u8; CONTAINER_BYTES], [u8; CONTAINER_BYTES]);
+
+/// What `--container` names: the bytes of an id, and which of their bits were given.
+///
+/// # Errors
+/// Not between 1 and 64 hexadecimal digits.
+pub(super) fn parse_container(text: &str) -> Result<ContainerPrefix, String> {
+    let mut id = [0; CONTAINER_BYTES];
+    let mut mask = [0; CONTAINER_BYTES];
+    if text.is_empty() || text.len() > 2 * CONTAINER_BYTES {
+        return Err("a container id has between 1 and 64 hexadecimal digits".into());
+    }
+    for (at, digit) in text.chars().enumerate() {
+        let value = digit
+            .to_digit(16)
+            .and_then(|value| u8::try_from(value).ok());
+        let value = value
+            .ok_or("a container id is hexadecimal: give the beginning of the id, not a name")?;
+        let shift = if at % 2 == 0 { 4 } else { 0 };
+        id[at / 2] |= value << shift;
+        mask[at / 2] |= 15 << shift;
+    }
+    Ok((id, mask))
 }

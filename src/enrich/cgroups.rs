@@ -16,6 +16,12 @@ pub fn mount_point(mountinfo: &str) -> Option<PathBuf> {
     })
 }
 
+/// Has this host version 1 hierarchies, beside or instead of version 2?
+pub fn has_version_1() -> bool {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    mounts.lines().any(|line| line.contains(" - cgroup "))
+}
+
 /// Paths of control groups by id. A group's id is the inode number of its folder
 /// (kernfs, Linux 5.5 on 64-bit hosts); the folders are walked when an unknown id
 /// turns up, as groups come and go.

@@ -39,6 +39,13 @@ pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
     }
 }
 
+/// Appends `bytes` between quotes, escaped.
+pub fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
+    out.push(b'"');
+    escape(out, bytes);
+    out.push(b'"');
+}
+
 fn steers(char: char) -> bool {
     char.is_control()
         || matches!(char,

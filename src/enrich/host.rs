@@ -1,12 +1,55 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! What is known of this host: its clock, its users, its control groups.
+//! What is known of this host: its clock, its users, its control groups and containers.
+
+use std::io::Write as _;
 
 use super::cgroups::Cgroups;
+use super::containers::Containers;
+use super::escape::escape;
 use super::time::Clock;
 use super::users::Users;
+use crate::cli::Args;
+use crate::cli::Format;
+use crate::cli::Time;
+use crate::output::columns::Column;
 use crate::output::json::Object;
 use crate::wire;
 use crate::wire::types::hello_task;
+
+/// The columns that all events have.
+pub const COLUMNS: &[Column] = &[
+    TIME,
+    Column::number(
+        "PID",
+        7,
+        "process (thread group) id, in the host's pid namespace",
+    ),
+    Column::number("TID", 7, "thread id"),
+    Column::number("PPID", 7, "process id of the parent"),
+    Column::number(
+        "NSPID",
+        7,
+        "process id in its own (the innermost) pid namespace",
+    ),
+    Column::number("UID", 5, "real user id"),
+    Column::text("USER", 10, "its name in /etc/passwd, or the number"),
+    Column::number("GID", 5, "real group id"),
+    Column::text("COMM", 15, "name of the thread, at most 15 bytes"),
+    Column::text("PROCESS", 15, "name of the process: of its first thread"),
+    Column::text(
+        "CGROUP",
+        20,
+        "version 2 control group; ? if it is gone or not visible here",
+    ),
+    Column::text(
+        "CONTAINER",
+        12,
+        "container id, its first 12 digits; - outside of containers",
+    ),
+];
+
+/// When: for events and for tables.
+pub const TIME: Column = Column::text("TIME", 16, "when, as --time says");
 
 /// Turns the kernel's `hello_task` into what the output says about who did it.
 #[derive(Debug)]
@@ -17,32 +60,114 @@ pub struct Host {
     pub users: Users,
     /// From control group ids to paths.
     pub cgroups: Cgroups,
-    /// Only JSON has the control group of each event.
-    json: bool,
+    /// From the beginnings of container ids to all of them.
+    pub containers: Containers,
+    /// How time is told.
+    pub time: Time,
+    /// Somebody wants to see the control group of each event.
+    with_cgroup: bool,
+    last: Option<u64>,
 }
 
 impl Host {
     /// This host, now.
-    pub fn new(users: Users, json: bool) -> Self {
+    pub fn new(users: Users, args: &Args) -> Self {
+        let json = args.output == Format::Json;
         Self {
             clock: Clock::now(),
             users,
             cgroups: Cgroups::of_this_host(),
-            json,
+            containers: Containers::default(),
+            time: args.time.unwrap_or(Time::Wall),
+            with_cgroup: json || args.names_column("CGROUP"),
+            last: None,
         }
     }
 
     /// Who did it, with names.
     pub fn who(&mut self, task: &hello_task) -> Who<'_> {
+        let last = self.last.replace(task.ktime).unwrap_or(task.ktime);
+        let when = When {
+            clock: &self.clock,
+            style: self.time,
+            ktime: task.ktime,
+            last,
+        };
         Who {
             task: *task,
-            clock: self.clock,
+            when,
             user: self.users.name(task.uid),
             cgroup: self
-                .json
+                .with_cgroup
                 .then(|| self.cgroups.path(task.cgroup_id))
                 .flatten(),
+            container: self.containers.id(task.container),
         }
+    }
+
+    /// When the clocks were last read, for tables.
+    pub fn now(&mut self) -> When<'_> {
+        self.at(self.clock.read_at())
+    }
+
+    /// A moment by the kernel's clock.
+    pub fn at(&mut self, ktime: u64) -> When<'_> {
+        let last = self.last.replace(ktime).unwrap_or(ktime);
+        When {
+            clock: &self.clock,
+            style: self.time,
+            ktime,
+            last,
+        }
+    }
+}
+
+/// A moment, told as `--time` says.
+#[derive(Clone, Copy, Debug)]
+pub struct When<'h> {
+    clock: &'h Clock,
+    style: Time,
+    /// CLOCK_MONOTONIC, ns.
+    ktime: u64,
+    /// Of the line before.
+    last: u64,
+}
+
+impl When<'_> {
+    /// The column TIME: UTC, seconds since boot, or since the line before.
+    pub fn cell(&self, cell: &mut Vec<u8>) {
+        let since = self.ktime.saturating_sub(self.last);
+        let _ = match self.style {
+            Time::Wall => {
+                let text = self.clock.rfc3339(self.ktime).to_string();
+                write!(cell, "{}Z", &text[11..26])
+            }
+            Time::Mono => write!(cell, "{}", Seconds(self.ktime)),
+            Time::Delta => write!(cell, "+{}", Seconds(since)),
+            Time::None => Ok(()),
+        };
+    }
+
+    /// `ts`, and what else `--time` asks for.
+    pub fn json(&self, object: &mut Object<'_>) {
+        if self.style != Time::None {
+            object.plain("ts", self.clock.rfc3339(self.ktime));
+        }
+        match self.style {
+            Time::Mono => object.num("mono_ns", self.ktime),
+            Time::Delta => object.num("delta_ns", self.ktime.saturating_sub(self.last)),
+            Time::Wall | Time::None => {}
+        }
+    }
+}
+
+/// Nanoseconds as seconds with microseconds.
+struct Seconds(u64);
+
+impl std::fmt::Display for Seconds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let micros = self.0 / 1000;
+        write!(f, "{}.{:06}", micros / 1_000_000, micros % 1_000_000)
     }
 }
 
@@ -51,26 +176,76 @@ impl Host {
 pub struct Who<'h> {
     /// As the kernel side wrote it.
     pub task: hello_task,
-    clock: Clock,
+    when: When<'h>,
     user: Option<&'h str>,
     cgroup: Option<&'h str>,
+    container: Option<&'h str>,
 }
 
 impl Who<'_> {
-    /// The thread's name, without padding.
-    pub fn comm(&self) -> &[u8] {
-        wire::text(&self.task.comm)
+    /// The content of one of [`COLUMNS`]; false if it is none of them.
+    pub fn cell(&self, column: &str, cell: &mut Vec<u8>) -> bool {
+        let task = &self.task;
+        let _ = match column {
+            "TIME" => {
+                self.when.cell(cell);
+                Ok(())
+            }
+            "PID" => write!(cell, "{}", task.pid),
+            "TID" => write!(cell, "{}", task.tid),
+            "PPID" => write!(cell, "{}", task.ppid),
+            "NSPID" => write!(cell, "{}", task.ns_pid),
+            "UID" => write!(cell, "{}", task.uid),
+            "GID" => write!(cell, "{}", task.gid),
+            "USER" => {
+                user_cell(cell, self.user, task.uid);
+                Ok(())
+            }
+            "COMM" => {
+                escape(cell, wire::text(&task.comm));
+                Ok(())
+            }
+            "PROCESS" => {
+                escape(cell, wire::text(&task.process));
+                Ok(())
+            }
+            "CGROUP" => {
+                escape(cell, self.cgroup.unwrap_or("?").as_bytes());
+                Ok(())
+            }
+            "CONTAINER" => write!(cell, "{}", short(self.container)),
+            _ => return false,
+        };
+        true
     }
 
-    /// `ts`, `pid`, `tid`, `ppid`, `uid`, `user`, `comm`, `cgroup`.
+    /// `ts`, `pid`, `tid`, `ppid`, `ns_pid`, `uid`, `user`, `gid`, `comm`, `process`,
+    /// `cgroup`, `container`.
     pub fn json(&self, object: &mut Object<'_>) {
-        object.plain("ts", self.clock.rfc3339(self.task.ktime));
+        self.when.json(object);
         object.num("pid", self.task.pid);
         object.num("tid", self.task.tid);
         object.num("ppid", self.task.ppid);
+        object.num("ns_pid", self.task.ns_pid);
         object.num("uid", self.task.uid);
         object.opt_str("user", self.user);
-        object.bytes("comm", self.comm());
+        object.num("gid", self.task.gid);
+        object.bytes("comm", wire::text(&self.task.comm));
+        object.bytes("process", wire::text(&self.task.process));
         object.opt_str("cgroup", self.cgroup);
+        object.opt_str("container", self.container);
     }
+}
+
+/// A user by name, or by number if it has none.
+pub fn user_cell(cell: &mut Vec<u8>, name: Option<&str>, uid: u32) {
+    match name {
+        Some(name) => escape(cell, name.as_bytes()),
+        None => _ = write!(cell, "{uid}"),
+    }
+}
+
+/// As container runtimes shorten their ids.
+pub fn short(container: Option<&str>) -> &str {
+    container.map_or("-", |id| &id[..id.len().min(12)])
 }

@@ -8,38 +8,61 @@ use std::time::UNIX_EPOCH;
 use nix::time::ClockId;
 use nix::time::clock_gettime;
 
-/// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, at one moment.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// A change of the difference between the clocks by more than this (ns) is a step of
+/// the wall clock or a time of suspend; less is slewing.
+const STEP: u128 = 1_000_000;
+
+/// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, as it was at each moment.
+///
+/// One difference will not do: the wall clock is slewed and stepped, and
+/// CLOCK_MONOTONIC stands still in suspend. An event is told by the difference that
+/// held when it happened, not by today's.
+#[derive(Clone, Debug)]
 pub struct Clock {
-    /// Nanoseconds.
-    offset: i128,
-    /// CLOCK_MONOTONIC then, nanoseconds.
+    /// Since when (CLOCK_MONOTONIC, ns), and the difference (ns); the last one holds.
+    steps: Vec<(u64, i128)>,
+    /// When the clocks were last read.
     read_at: u64,
 }
 
+/// Nanoseconds of a clock.
+fn read(id: ClockId) -> i128 {
+    clock_gettime(id).map_or(0, |t| {
+        i128::from(t.tv_sec()) * 1_000_000_000 + i128::from(t.tv_nsec())
+    })
+}
+
+/// CLOCK_MONOTONIC in nanoseconds, the kernel side's `bpf_ktime_get_ns`.
+pub fn ktime() -> u64 {
+    u64::try_from(read(ClockId::CLOCK_MONOTONIC)).unwrap_or(0)
+}
+
 impl Clock {
-    /// Reads both clocks. To be read again now and then: the wall clock is
-    /// stepped and slewed, and CLOCK_MONOTONIC stands still in suspend.
+    /// Reads both clocks.
     pub fn now() -> Self {
-        let read = |id| {
-            clock_gettime(id).map_or(0, |t| {
-                i128::from(t.tv_sec()) * 1_000_000_000 + i128::from(t.tv_nsec())
-            })
+        let mut clock = Self {
+            steps: Vec::new(),
+            read_at: 0,
         };
+        clock.refresh();
+        clock
+    }
+
+    /// Reads them again: now and then, and at once when the wall clock was set.
+    pub fn refresh(&mut self) {
         let before = read(ClockId::CLOCK_MONOTONIC);
         let real = read(ClockId::CLOCK_REALTIME);
         let after = read(ClockId::CLOCK_MONOTONIC);
-        Self {
-            offset: real - (before + after) / 2,
-            read_at: u64::try_from(after).unwrap_or(0),
-        }
+        let at = u64::try_from(after).unwrap_or(0);
+        self.observe(at, real - i128::midpoint(before, after));
     }
 
-    /// With a given difference, for tests.
-    pub fn fixed(offset: Duration) -> Self {
-        Self {
-            offset: i128::try_from(offset.as_nanos()).unwrap_or(i128::MAX),
-            read_at: 0,
+    fn observe(&mut self, at: u64, offset: i128) {
+        self.read_at = at;
+        match self.steps.last_mut() {
+            Some((_, last)) if last.abs_diff(offset) < STEP => *last = offset,
+            Some(_) => self.steps.push((at, offset)),
+            None => self.steps.push((0, offset)),
         }
     }
 
@@ -48,10 +71,17 @@ impl Clock {
         self.rfc3339(self.read_at)
     }
 
+    /// When the clocks were read (CLOCK_MONOTONIC, ns).
+    pub fn read_at(&self) -> u64 {
+        self.read_at
+    }
+
     /// `ktime` (CLOCK_MONOTONIC, ns; `bpf_ktime_get_ns`) as RFC 3339 in UTC with
     /// nanoseconds: `2026-02-28T12:00:00.000000001Z`.
     pub fn rfc3339(&self, ktime: u64) -> humantime::Rfc3339Timestamp {
-        let nanos = u64::try_from(i128::from(ktime) + self.offset).unwrap_or(0);
+        let later = self.steps.partition_point(|(since, _)| *since <= ktime);
+        let offset = self.steps.get(later.max(1) - 1).map_or(0, |step| step.1);
+        let nanos = u64::try_from(i128::from(ktime) + offset).unwrap_or(0);
         let time: SystemTime = UNIX_EPOCH + Duration::from_nanos(nanos);
         humantime::format_rfc3339_nanos(time)
     }
@@ -61,12 +91,32 @@ impl Clock {
 mod tests {
     use super::*;
 
+    const START: i128 = 1_772_280_000_000_000_000;
+    const HOUR: i128 = 3_600_000_000_000;
+
+    fn clock() -> Clock {
+        Clock {
+            steps: vec![(0, START)],
+            read_at: 0,
+        }
+    }
+
     #[test]
     fn nanoseconds_survive() {
-        let clock = Clock::fixed(Duration::from_secs(1_772_280_000));
-        assert_eq!(
-            clock.rfc3339(1).to_string(),
-            "2026-02-28T12:00:00.000000001Z"
-        );
+        let text = clock().rfc3339(1).to_string();
+        assert_eq!(text, "2026-02-28T12:00:00.000000001Z");
+    }
+
+    #[test]
+    fn a_step_moves_only_what_comes_after() {
+        let mut clock = clock();
+        clock.observe(1000, START + 300_000); // slewed: still the same clock
+        clock.observe(2000, START + HOUR);
+        clock.observe(3000, START - HOUR);
+        let hours = |ktime| clock.rfc3339(ktime).to_string()[11..19].to_owned();
+        assert_eq!(hours(1999), "12:00:00");
+        assert_eq!(hours(2000), "13:00:00");
+        assert_eq!(hours(9999), "11:00:00");
+        assert_eq!(clock.steps.len(), 3);
     }
 }

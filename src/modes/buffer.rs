@@ -12,14 +12,16 @@ use super::events::Events;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
 use crate::cli::UsageError;
+use crate::enrich::escape::escape;
+use crate::enrich::host;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls;
 use crate::enrich::users::Users;
 use crate::output::Output;
 use crate::output::Row;
+use crate::output::columns::Column;
 use crate::output::json::Object;
-use crate::output::text;
 use crate::session;
 use crate::session::Context;
 use crate::session::Report;
@@ -41,7 +43,15 @@ pub const INFO: ModeInfo = ModeInfo {
     about: "one structured event for every execve: pid, uid, command, message",
     hooks: &[Hook::Kprobe, Hook::Fentry, Hook::RawTp, Hook::Tracepoint],
     options: &["message", "transport", "buffer-size"],
+    columns: &[host::COLUMNS, COLUMNS],
+    shown: &["PID", "UID", "COMM", "MESSAGE"],
 };
+
+const COLUMNS: &[Column] = &[Column::text(
+    "MESSAGE",
+    0,
+    "the message for this user, parity or all (--message)",
+)];
 
 /// The book's message, for whom no other was given.
 const MESSAGE: &str = "Hello World";
@@ -52,11 +62,7 @@ const MESSAGE: &str = "Hello World";
 /// A message that does not fit; what [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
     let messages = parse_messages(&cx.args.message, &cx.users)?;
-    let source = RefCell::new(Events::new(
-        cx,
-        "    PID   UID COMM            MESSAGE",
-        show,
-    ));
+    let source = RefCell::new(Events::new(cx, show));
     let mut storage = session::storage();
     Session::start(
         cx,
@@ -144,11 +150,10 @@ impl Row for BufferRow<'_> {
         "buffer"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
-        text::number(line, 7, self.who.task.pid);
-        text::number(line, 5, self.who.task.uid);
-        text::bytes(line, 15, self.who.comm());
-        text::last(line, self.message);
+    fn cell(&self, column: &str, cell: &mut Vec<u8>) {
+        if !self.who.cell(column, cell) {
+            escape(cell, self.message);
+        }
     }
 
     fn json(&self, object: &mut Object<'_>) {

@@ -13,13 +13,18 @@ use libbpf_rs::Object;
 use super::NR_MAX;
 use crate::cli::Axis;
 use crate::cli::Format;
+use crate::cli::Time;
+use crate::enrich::escape::escape;
+use crate::enrich::host;
 use crate::enrich::host::Host;
+use crate::enrich::host::When;
 use crate::enrich::syscalls::Abi;
 use crate::enrich::syscalls::Call;
 use crate::output::Output;
 use crate::output::Row;
+use crate::output::columns::Column;
+use crate::output::columns::Layout;
 use crate::output::json::Object as Json;
-use crate::output::text;
 use crate::session::Context;
 use crate::session::Source;
 use crate::session::find_map;
@@ -85,10 +90,13 @@ pub(super) struct Counts {
     top: usize,
     host: Host,
     output: Output,
+    explain: bool,
     tables: u64,
     limit: Option<u64>,
     /// What pinned counters said before this run.
     before: Option<HashMap<Key, u64>>,
+    /// The columns were asked for, not left to the axes.
+    is_laid_out: bool,
 }
 
 impl Counts {
@@ -97,20 +105,27 @@ impl Counts {
         maps: &'static [&'static str],
         axes: Vec<Axis>,
         order: Order,
-    ) -> Self {
-        Self {
+    ) -> Result<Self> {
+        let mut shown = vec!["COUNT"];
+        shown.extend(axes.iter().map(|axis| column_of(*axis)));
+        let layout = cx.args.layout(&[COLUMNS], &shown)?;
+        Ok(Self {
             maps,
             axes,
             order,
             top: cx.args.top.map_or(usize::MAX, |top| {
                 usize::try_from(top.get()).unwrap_or(usize::MAX)
             }),
-            host: Host::new(cx.users.clone(), cx.args.output == Format::Json),
-            output: Output::new(cx.args.output, None),
+            host: Host::new(cx.users.clone(), &cx.args),
+            explain: cx.args.explain,
+            output: Output::new(cx.args.output, layout, None),
             tables: 0,
             limit: cx.args.count.map(std::num::NonZero::get),
             before: None,
-        }
+            is_laid_out: !cx.args.columns.is_empty()
+                || cx.args.explain
+                || cx.args.time.is_some_and(|time| time != Time::None),
+        })
     }
 
     /// All counters that are not zero.
@@ -141,7 +156,7 @@ impl Counts {
 
     /// Is the line of the book enough: one id, one count?
     fn is_line(&self) -> bool {
-        self.axes == [Axis::Uid] && self.output.format() == Format::Text
+        self.axes == [Axis::Uid] && self.output.format() == Format::Text && !self.is_laid_out
     }
 
     /// Sorts, and leaves only the largest.
@@ -182,18 +197,19 @@ impl Counts {
             }
         } else {
             if self.tables > 1 {
-                self.output.header("");
+                self.output.say(b"");
             }
-            self.output.header(&header(&self.axes));
+            self.output.header();
+            let when = self.host.clock.read_at();
             for (key, count) in shown {
                 let row = CountRow {
                     table: self.tables,
                     axes: &self.axes,
                     key,
                     count: *count,
-                    ts: self.host.clock.wall(),
-                    user: self.host.users.name(key.uid),
                     cgroup: self.host.cgroups.path(key.cgroup_id).map(str::to_owned),
+                    user: self.host.users.name(key.uid).map(str::to_owned),
+                    when: self.host.at(when),
                 };
                 self.output.row(&row, mine(key, *count));
             }
@@ -219,8 +235,14 @@ impl Source for Counts {
         Ok(())
     }
 
+    fn begin(&mut self) {
+        if self.explain {
+            self.output.explain();
+        }
+    }
+
     fn woke(&mut self) {
-        self.host.clock = crate::enrich::time::Clock::now();
+        self.host.clock.refresh();
     }
 
     fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
@@ -254,7 +276,9 @@ impl Row for Line<'_> {
         "count"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
+    fn cell(&self, _: &str, _: &mut Vec<u8>) {}
+
+    fn text(&self, _: &Layout, line: &mut Vec<u8>) {
         for (index, (key, count)) in self.0.iter().enumerate() {
             let tab = if index > 0 { "\t" } else { "" };
             let _ = write!(line, "{tab}ID {}: {count}", key.uid);
@@ -264,18 +288,34 @@ impl Row for Line<'_> {
     fn json(&self, _: &mut Json<'_>) {}
 }
 
-fn header(axes: &[Axis]) -> String {
-    let mut line = format!("{:>10} ", "COUNT");
-    for axis in axes {
-        line += match axis {
-            Axis::Uid => "UID        ",
-            Axis::Pid => "    PID ",
-            Axis::Comm => "COMM            ",
-            Axis::Syscall => "SYSCALL              ",
-            Axis::Cgroup => "CGROUP",
-        };
+/// The columns of a table.
+pub(super) const COLUMNS: &[Column] = &[
+    host::TIME,
+    Column::number("COUNT", 10, "calls"),
+    Column::text(
+        "SYSCALL",
+        20,
+        "the call, of another ABI than the native one as i386:NAME",
+    ),
+    Column::text("USER", 10, "who, by name or number (real user id)"),
+    Column::number("PID", 7, "process (thread group) id"),
+    Column::text("COMM", 15, "name of the thread"),
+    Column::text(
+        "CGROUP",
+        0,
+        "version 2 control group; ? if it is gone or not visible here",
+    ),
+];
+
+/// What `--by` an axis shows.
+fn column_of(axis: Axis) -> &'static str {
+    match axis {
+        Axis::Syscall => "SYSCALL",
+        Axis::Uid => "USER",
+        Axis::Pid => "PID",
+        Axis::Comm => "COMM",
+        Axis::Cgroup => "CGROUP",
     }
-    line.trim_end().to_owned()
 }
 
 struct CountRow<'a> {
@@ -283,8 +323,8 @@ struct CountRow<'a> {
     axes: &'a [Axis],
     key: &'a hello_key,
     count: u64,
-    ts: humantime::Rfc3339Timestamp,
-    user: Option<&'a str>,
+    when: When<'a>,
+    user: Option<String>,
     cgroup: Option<String>,
 }
 
@@ -302,33 +342,38 @@ impl Row for CountRow<'_> {
         "count"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
-        text::number(line, 10, self.count);
-        for axis in self.axes {
-            match axis {
-                Axis::Uid => match self.user {
-                    Some(user) => text::bytes(line, 10, user.as_bytes()),
-                    None => text::word(line, 10, &self.key.uid.to_string()),
-                },
-                Axis::Pid => text::number(line, 7, self.key.pid),
-                Axis::Comm => text::bytes(line, 15, wire::text(&self.key.comm)),
-                Axis::Syscall => text::word(line, 20, &self.call().to_string()),
-                Axis::Cgroup => {
-                    text::bytes(line, 0, self.cgroup.as_deref().unwrap_or("?").as_bytes());
-                }
+    fn cell(&self, column: &str, cell: &mut Vec<u8>) {
+        let _ = match column {
+            "TIME" => {
+                self.when.cell(cell);
+                Ok(())
             }
-        }
-        line.truncate(line.trim_ascii_end().len());
+            "COUNT" => write!(cell, "{}", self.count),
+            "USER" => {
+                host::user_cell(cell, self.user.as_deref(), self.key.uid);
+                Ok(())
+            }
+            "PID" => write!(cell, "{}", self.key.pid),
+            "COMM" => {
+                escape(cell, wire::text(&self.key.comm));
+                Ok(())
+            }
+            "SYSCALL" => write!(cell, "{}", self.call()),
+            _ => {
+                escape(cell, self.cgroup.as_deref().unwrap_or("?").as_bytes());
+                Ok(())
+            }
+        };
     }
 
     fn json(&self, object: &mut Json<'_>) {
-        object.plain("ts", &self.ts);
+        self.when.json(object);
         object.num("table", self.table);
         for axis in self.axes {
             match axis {
                 Axis::Uid => {
                     object.num("uid", self.key.uid);
-                    object.opt_str("user", self.user);
+                    object.opt_str("user", self.user.as_deref());
                 }
                 Axis::Pid => object.num("pid", self.key.pid),
                 Axis::Comm => object.bytes("comm", wire::text(&self.key.comm)),

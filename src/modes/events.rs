@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What modes that report single events have in common: from a record to a row.
 
-use crate::cli::Format;
+use anyhow::Result;
+use libbpf_rs::Object;
+
 use crate::enrich::host::Host;
-use crate::enrich::time::Clock;
 use crate::output::Output;
+use crate::session;
 use crate::session::Context;
 use crate::session::Source;
 use crate::wire::WireError;
@@ -14,19 +16,19 @@ pub(super) type Show = fn(&[u8], &mut Host, &mut Output) -> Result<(), WireError
 
 /// The [`Source`] of an event mode.
 pub(super) struct Events {
-    header: &'static str,
+    explain: bool,
     show: Show,
     host: Host,
     output: Output,
 }
 
 impl Events {
-    pub(super) fn new(cx: &Context, header: &'static str, show: Show) -> Self {
+    pub(super) fn new(cx: &Context, show: Show) -> Self {
         Self {
-            header,
+            explain: cx.args.explain,
             show,
-            host: Host::new(cx.users.clone(), cx.args.output == Format::Json),
-            output: Output::new(cx.args.output, cx.args.count),
+            host: Host::new(cx.users.clone(), &cx.args),
+            output: Output::new(cx.args.output, cx.layout.clone(), cx.args.count),
         }
     }
 }
@@ -36,12 +38,19 @@ impl Source for Events {
         &mut self.output
     }
 
+    fn loaded(&mut self, object: &Object) -> Result<()> {
+        session::find_containers(object, &mut self.host.containers)
+    }
+
     fn begin(&mut self) {
-        self.output.header(self.header);
+        if self.explain {
+            self.output.explain();
+        }
+        self.output.header();
     }
 
     fn woke(&mut self) {
-        self.host.clock = Clock::now();
+        self.host.clock.refresh();
     }
 
     fn record(&mut self, record: &[u8]) {

@@ -2,21 +2,24 @@
 //! file: files opened, by whom, with what result. Kernel side: src/bpf/file.bpf.c.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 
 use anyhow::Result;
 
 use super::events::Events;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
+use crate::enrich::escape::quoted;
 use crate::enrich::flags::errno_name;
 use crate::enrich::flags::open_flags;
+use crate::enrich::host;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
 use crate::output::Output;
 use crate::output::Row;
+use crate::output::columns::Column;
 use crate::output::json::Object;
-use crate::output::text;
 use crate::session;
 use crate::session::Context;
 use crate::session::Report;
@@ -36,16 +39,23 @@ pub const INFO: ModeInfo = ModeInfo {
     about: "files opened, by whom, with what result",
     hooks: &[Hook::Tracepoint, Hook::RawTp],
     options: &["transport", "buffer-size"],
+    columns: &[host::COLUMNS, COLUMNS],
+    shown: &["PID", "UID", "COMM", "RESULT", "VIA", "FLAGS", "PATH"],
 };
 
-const HEADER: &str = "    PID   UID COMM            RESULT       VIA     FLAGS                PATH";
+const COLUMNS: &[Column] = &[
+    Column::text("RESULT", 12, "the descriptor, or the name of the error"),
+    Column::text("VIA", 7, "the call"),
+    Column::text("FLAGS", 20, "as given to the call"),
+    Column::text("PATH", 0, "as given"),
+];
 
 /// Runs the mode.
 ///
 /// # Errors
 /// What [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
-    let source = RefCell::new(Events::new(cx, HEADER, show));
+    let source = RefCell::new(Events::new(cx, show));
     let mut storage = session::storage();
     Session::start(
         cx,
@@ -97,22 +107,24 @@ impl Row for FileRow<'_> {
         "open"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
-        text::number(line, 7, self.who.task.pid);
-        text::number(line, 5, self.who.task.uid);
-        text::bytes(line, 15, self.who.comm());
-        match errno_name(self.event.ret) {
-            Some(name) => text::word(line, 12, name),
-            None => text::word(line, 12, &self.event.ret.to_string()),
+    fn cell(&self, column: &str, cell: &mut Vec<u8>) {
+        if self.who.cell(column, cell) {
+            return;
         }
-        text::word(line, 7, self.via());
-        text::word(line, 20, &open_flags(self.event.flags));
-        match self.path() {
-            Some(path) => text::quoted(line, path),
-            None => line.extend(b"?"),
-        }
-        if self.event.truncated != 0 {
-            line.extend(b"...");
+        let _ = match column {
+            "RESULT" => match errno_name(self.event.ret) {
+                Some(name) => write!(cell, "{name}"),
+                None => write!(cell, "{}", self.event.ret),
+            },
+            "VIA" => write!(cell, "{}", self.via()),
+            "FLAGS" => write!(cell, "{}", open_flags(self.event.flags)),
+            _ => {
+                quoted(cell, self.path().unwrap_or(b"?"));
+                Ok(())
+            }
+        };
+        if column == "PATH" && self.event.truncated != 0 {
+            cell.extend(b"...");
         }
     }
 

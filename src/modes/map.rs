@@ -27,6 +27,8 @@ pub const INFO: ModeInfo = ModeInfo {
     about: "how often each user ran a program (or made other calls), from a hash map",
     hooks: &[Hook::Kprobe, Hook::Fentry, Hook::RawTp, Hook::Tracepoint],
     options: &["syscalls", "interval", "by", "top", "pin"],
+    columns: &[counts::COLUMNS],
+    shown: &[],
 };
 
 const MAPS: &[&str] = &["map_counts"];
@@ -44,7 +46,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     let mut setup = Setup::at(&INFO, calls);
     setup.config.count_by = counts::bits(&axes);
     setup.pins = counts::pins(MAPS, &axes);
-    let source = RefCell::new(Counts::new(cx, MAPS, axes, Order::Id));
+    let source = RefCell::new(Counts::new(cx, MAPS, axes, Order::Id)?);
     let mut storage = session::storage();
     Session::start(
         cx,

@@ -26,6 +26,8 @@ pub const INFO: ModeInfo = ModeInfo {
     about: "system calls counted, from one raw tracepoint",
     hooks: &[Hook::RawTp],
     options: &["syscalls", "interval", "by", "top", "pin"],
+    columns: &[counts::COLUMNS],
+    shown: &[],
 };
 
 const MAPS: &[&str] = &["syscount_calls", "syscount_counts"];
@@ -40,7 +42,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.count_by = counts::bits(&axes);
     setup.config.pick = u32::from(!setup.calls.is_empty());
     setup.pins = counts::pins(MAPS, &axes);
-    let source = RefCell::new(Counts::new(cx, MAPS, axes, Order::Count));
+    let source = RefCell::new(Counts::new(cx, MAPS, axes, Order::Count)?);
     let mut storage = session::storage();
     Session::start(
         cx,

@@ -4,20 +4,22 @@
 
 use std::borrow::Cow;
 use std::cell::RefCell;
+use std::io::Write as _;
 
 use anyhow::Result;
 
 use super::events::Events;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
+use crate::enrich::host;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
 use crate::enrich::syscalls::Call;
 use crate::output::Output;
 use crate::output::Row;
+use crate::output::columns::Column;
 use crate::output::json::Object;
-use crate::output::text;
 use crate::session;
 use crate::session::Context;
 use crate::session::Report;
@@ -37,18 +39,29 @@ pub const INFO: ModeInfo = ModeInfo {
     about: "system calls, dispatched by tail calls through a program array",
     hooks: &[Hook::RawTp],
     options: &["transport", "buffer-size"],
+    columns: &[host::COLUMNS, COLUMNS],
+    shown: &["PID", "UID", "COMM", "MESSAGE"],
 };
+
+const COLUMNS: &[Column] = &[
+    Column::text(
+        "SYSCALL",
+        20,
+        "the call, of another ABI than the native one as i386:NAME",
+    ),
+    Column::text(
+        "MESSAGE",
+        0,
+        "what the program in that slot of the array says",
+    ),
+];
 
 /// Runs the mode.
 ///
 /// # Errors
 /// What [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
-    let source = RefCell::new(Events::new(
-        cx,
-        "    PID   UID COMM            MESSAGE",
-        show,
-    ));
+    let source = RefCell::new(Events::new(cx, show));
     let mut storage = session::storage();
     Session::start(
         cx,
@@ -104,15 +117,19 @@ impl Row for TailRow<'_> {
         "tail"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
-        text::number(line, 7, self.who.task.pid);
-        text::number(line, 5, self.who.task.uid);
-        text::bytes(line, 15, self.who.comm());
-        line.extend(self.message.as_bytes());
+    fn cell(&self, column: &str, cell: &mut Vec<u8>) {
+        if self.who.cell(column, cell) {
+            return;
+        }
+        if column == "SYSCALL" {
+            let _ = write!(cell, "{}", self.call);
+            return;
+        }
+        cell.extend(self.message.as_bytes());
         if let Some(name) = self.call.name()
             && self.message.ends_with(char::is_numeric)
         {
-            line.extend(format!(" ({name})").as_bytes());
+            let _ = write!(cell, " ({name})");
         }
     }
 

@@ -3,6 +3,7 @@
 //! side: src/bpf/trace.bpf.c; the pipe itself: src/tracepipe.rs.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::os::fd::AsFd as _;
 use std::os::fd::BorrowedFd;
 
@@ -10,12 +11,15 @@ use anyhow::Result;
 
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
+use crate::enrich::escape::escape;
+use crate::enrich::host::Host;
+use crate::enrich::host::TIME;
+use crate::enrich::host::When;
 use crate::enrich::syscalls;
-use crate::enrich::time::Clock;
 use crate::output::Output;
 use crate::output::Row;
+use crate::output::columns::Column;
 use crate::output::json::Object;
-use crate::output::text;
 use crate::preflight;
 use crate::session;
 use crate::session::Context;
@@ -34,7 +38,26 @@ pub const INFO: ModeInfo = ModeInfo {
     about: "\"Hello World!\" in the kernel's trace pipe at every execve",
     hooks: &[Hook::Kprobe, Hook::Fentry, Hook::RawTp, Hook::Tracepoint],
     options: &[],
+    columns: &[&[TIME], COLUMNS],
+    shown: &["LINE"],
 };
+
+/// The pipe knows less of who it was than other modes do.
+const COLUMNS: &[Column] = &[
+    Column::number("TID", 7, "thread id"),
+    Column::text(
+        "COMM",
+        15,
+        "name of the thread when the line is read, at most 15 bytes",
+    ),
+    Column::number("CPU", 3, "number of the CPU"),
+    Column::text("MESSAGE", 0, "what the program printed"),
+    Column::text(
+        "LINE",
+        0,
+        "the whole line, as the kernel's trace pipe has it",
+    ),
+];
 
 /// Runs the mode.
 ///
@@ -48,8 +71,9 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.tag = pipe.tag();
     let source = RefCell::new(Trace {
         pipe,
-        clock: Clock::now(),
-        output: Output::new(cx.args.output, cx.args.count),
+        host: Host::new(cx.users.clone(), &cx.args),
+        explain: cx.args.explain,
+        output: Output::new(cx.args.output, cx.layout.clone(), cx.args.count),
     });
     let mut storage = session::storage();
     Session::start(
@@ -65,7 +89,8 @@ pub fn run(cx: &mut Context) -> Result<Report> {
 
 struct Trace {
     pipe: TracePipe,
-    clock: Clock,
+    host: Host,
+    explain: bool,
     output: Output,
 }
 
@@ -74,8 +99,18 @@ impl Source for Trace {
         &mut self.output
     }
 
+    fn begin(&mut self) {
+        if self.explain {
+            self.output.explain();
+        }
+        // The book's program prints the pipe as it is.
+        if self.explain || self.output.layout.header() != b"LINE" {
+            self.output.header();
+        }
+    }
+
     fn woke(&mut self) {
-        self.clock = Clock::now();
+        self.host.clock.refresh();
     }
 
     fn fd(&self) -> Option<BorrowedFd<'_>> {
@@ -84,10 +119,11 @@ impl Source for Trace {
 
     fn ready(&mut self) -> Result<()> {
         while let Some(line) = self.pipe.next_line()? {
-            self.output.event(&TraceRow {
-                line,
-                clock: self.clock,
-            });
+            let when = match line.ktime {
+                Some(ktime) => self.host.at(ktime),
+                None => self.host.now(),
+            };
+            self.output.event(&TraceRow { line, when });
         }
         Ok(())
     }
@@ -101,25 +137,41 @@ impl Source for Trace {
     }
 }
 
-struct TraceRow {
+struct TraceRow<'h> {
     line: Line,
-    clock: Clock,
+    when: When<'h>,
 }
 
-impl Row for TraceRow {
+impl Row for TraceRow<'_> {
     fn kind(&self) -> &'static str {
         "trace"
     }
 
-    fn text(&self, line: &mut Vec<u8>) {
-        text::last(line, &self.line.text);
+    fn cell(&self, column: &str, cell: &mut Vec<u8>) {
+        let _ = match column {
+            "TIME" => {
+                self.when.cell(cell);
+                Ok(())
+            }
+            "TID" => write!(cell, "{}", self.line.tid),
+            "CPU" => write!(cell, "{}", self.line.cpu),
+            "COMM" => {
+                escape(cell, &self.line.comm);
+                Ok(())
+            }
+            "MESSAGE" => {
+                escape(cell, &self.line.message);
+                Ok(())
+            }
+            _ => {
+                escape(cell, &self.line.text);
+                Ok(())
+            }
+        };
     }
 
     fn json(&self, object: &mut Object<'_>) {
-        match self.line.ktime {
-            Some(ktime) => object.plain("ts", self.clock.rfc3339(ktime)),
-            None => object.plain("ts", self.clock.wall()),
-        }
+        self.when.json(object);
         object.num("tid", self.line.tid);
         object.bytes("comm", &self.line.comm);
         object.num("cpu", self.line.cpu);

@@ -2,14 +2,15 @@
 //! Rows to lines: columns for people or JSON for programs, then to standard
 //! output. Knows nothing of the kernel.
 
+pub mod columns;
 pub mod json;
 pub mod sink;
-pub mod text;
 
 use std::io;
 use std::num::NonZeroU64;
 
 use crate::cli::Format;
+use columns::Layout;
 use json::Object;
 use sink::Sink;
 
@@ -17,8 +18,12 @@ use sink::Sink;
 pub trait Row {
     /// Its `type` in JSON.
     fn kind(&self) -> &'static str;
+    /// Appends the content of a column, escaped; numbers without padding.
+    fn cell(&self, column: &str, cell: &mut Vec<u8>);
     /// Its line for people, without the newline.
-    fn text(&self, line: &mut Vec<u8>);
+    fn text(&self, layout: &Layout, line: &mut Vec<u8>) {
+        layout.line(line, |column, cell| self.cell(column.name, cell));
+    }
     /// Its fields after `type`.
     fn json(&self, object: &mut Object<'_>);
 }
@@ -27,6 +32,8 @@ pub trait Row {
 #[derive(Debug)]
 pub struct Output {
     format: Format,
+    /// What text consists of.
+    pub layout: Layout,
     sink: Sink,
     limit: Option<NonZeroU64>,
     error: Option<io::Error>,
@@ -43,9 +50,10 @@ pub struct Output {
 
 impl Output {
     /// Onto standard output; with `limit`, events beyond it are counted, not printed.
-    pub fn new(format: Format, limit: Option<NonZeroU64>) -> Self {
+    pub fn new(format: Format, layout: Layout, limit: Option<NonZeroU64>) -> Self {
         Self {
             format,
+            layout,
             sink: Sink::stdout(),
             limit,
             error: None,
@@ -62,10 +70,22 @@ impl Output {
         self.format
     }
 
-    /// Writes a header for people; nothing in JSON.
-    pub fn header(&mut self, columns: &str) {
+    /// Writes the header for people; nothing in JSON.
+    pub fn header(&mut self) {
+        self.say(&self.layout.header());
+    }
+
+    /// Says what each column means (`--explain`).
+    pub fn explain(&mut self) {
+        for line in self.layout.explanation() {
+            self.say(line.as_bytes());
+        }
+    }
+
+    /// Writes a line for people that stands for no event; nothing in JSON.
+    pub fn say(&mut self, line: &[u8]) {
         if self.format == Format::Text {
-            self.sink.push(columns.as_bytes(), 0);
+            self.sink.push(line, 0);
             self.flush();
         }
     }
@@ -88,7 +108,7 @@ impl Output {
     pub fn row(&mut self, row: &dyn Row, events: u64) {
         self.line.clear();
         match self.format {
-            Format::Text => row.text(&mut self.line),
+            Format::Text => row.text(&self.layout, &mut self.line),
             Format::Json => {
                 let mut object = Object::new(&mut self.line);
                 object.str("type", row.kind());

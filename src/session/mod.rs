@@ -5,6 +5,7 @@
 //! [`Source`] that makes rows of what comes out of it.
 
 mod attach;
+mod clock;
 mod errors;
 mod log;
 mod pin;
@@ -20,6 +21,9 @@ use anyhow::Context as _;
 use anyhow::Result;
 use libbpf_rs::Link;
 use libbpf_rs::Map;
+use libbpf_rs::MapCore as _;
+use libbpf_rs::MapFlags;
+use libbpf_rs::MapHandle;
 use libbpf_rs::Object;
 use libbpf_rs::OpenObject;
 use libbpf_rs::skel::OpenSkel;
@@ -31,16 +35,19 @@ use crate::cli::Attach;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
 use crate::command::Command;
+use crate::enrich::containers::Containers;
 use crate::enrich::syscalls::Call;
 use crate::enrich::users::Users;
 use crate::ledger::Ledger;
 use crate::output::Output;
+use crate::output::columns::Layout;
 use crate::preflight;
 use crate::select::Select;
 use crate::transport;
 use crate::transport::Plan;
 use crate::transport::Transport;
 use crate::wire::types::hello_config;
+use clock::ClockSteps;
 use errors::denied;
 use errors::verdict;
 use pin::PinError;
@@ -64,6 +71,8 @@ pub struct Context {
     pub users: Users,
     /// Who is traced.
     pub select: Select,
+    /// The columns of its text.
+    pub layout: Layout,
     /// The COMMAND, held until all is attached.
     pub command: Option<Command>,
     /// Signals.
@@ -179,7 +188,8 @@ pub struct Session<'obj, 'cb, S> {
     mode: &'static str,
     skel: S,
     links: Vec<Link>,
-    transport: Option<Transport<'cb>>,
+    transport: Option<Transport>,
+    steps: ClockSteps,
     source: &'cb RefCell<dyn Source + 'cb>,
     attached: String,
     plan: Option<Plan>,
@@ -275,7 +285,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         let transport = match plan {
             Some(plan) => {
                 let map = find_map(skel.object(), transport::MAP)?;
-                Some(Transport::open(&map, plan, source)?)
+                Some(Transport::open(&map, plan)?)
             }
             None => None,
         };
@@ -285,6 +295,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             skel,
             links,
             transport,
+            steps: ClockSteps::watch()?,
             source,
             attached,
             plan,
@@ -300,6 +311,24 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         parts.push(format!("Linux {}", preflight::kernel_release()));
         parts.join(", ")
     }
+}
+
+/// Lets container ids be looked up where the kernel side writes them.
+///
+/// # Errors
+/// The map cannot be had.
+pub fn find_containers(object: &Object, containers: &mut Containers) -> Result<()> {
+    let map = object
+        .maps()
+        .find(|map| libbpf_rs::MapCore::name(map) == "hello_container_ids");
+    if let Some(map) = map {
+        let map = MapHandle::try_from(&map)?;
+        containers.look_up_by(move |id| {
+            let found = map.lookup(&id.to_ne_bytes(), MapFlags::ANY);
+            found.ok().flatten()
+        });
+    }
+    Ok(())
 }
 
 /// A map of a loaded object by name.

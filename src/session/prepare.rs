@@ -10,11 +10,15 @@ use libbpf_rs::OpenObject;
 use super::Context;
 use super::Setup;
 use super::attach;
+use crate::cli::Format;
 use crate::cli::Hook;
+use crate::enrich::cgroups;
 use crate::preflight;
 use crate::transport;
 use crate::transport::Plan;
 use crate::wire;
+use crate::wire::types::hello_config;
+use crate::wire::types::hello_containers;
 use crate::wire::types::hello_transport;
 
 /// Everything between open and load that is the same for all modes.
@@ -52,6 +56,7 @@ pub(super) fn prepare(
             config.wakeup_bytes = u64::from(plan.size / 4);
         }
     }
+    look_for_containers(cx, object, &mut config)?;
     let taken = attach::choose_programs(object, setup, hook)?;
     cx.select.configure(object, &mut config)?;
     let mut maps = object.maps_mut();
@@ -60,4 +65,30 @@ pub(super) fn prepare(
         .set_initial_value(wire::bytes(&config))
         .context("the configuration does not fit: kernel and user side disagree")?;
     Ok((plan, taken))
+}
+
+/// Has the kernel side look for containers, if somebody wants to know.
+fn look_for_containers(
+    cx: &Context,
+    object: &mut OpenObject,
+    config: &mut hello_config,
+) -> Result<()> {
+    let wanted =
+        cx.args.container.is_some() || cx.args.output == Format::Json || cx.layout.has("CONTAINER");
+    if wanted {
+        config.containers = hello_containers::HELLO_CGROUPS_V2.0;
+        if cgroups::has_version_1() {
+            config.containers |= hello_containers::HELLO_CGROUPS_V1.0;
+        }
+    }
+    if let Some((id, mask)) = cx.args.container {
+        (config.container, config.container_mask) = (id, mask);
+    }
+    for mut map in object.maps_mut() {
+        if map.name() == "hello_cgroups" || map.name() == "hello_container_ids" {
+            // Older kernels verify functions that nobody calls: the maps must be there.
+            map.set_max_entries(if wanted { 4096 } else { 64 })?;
+        }
+    }
+    Ok(())
 }

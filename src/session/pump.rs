@@ -32,6 +32,7 @@ use super::Session;
 use super::Verdict;
 use super::find_map;
 use crate::ledger::Ledger;
+use crate::transport::Transport;
 
 /// The kernel side does not wake hello for single events when nobody watches:
 /// read at least so often.
@@ -123,7 +124,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             let reads = self.transport.is_some() || self.source.borrow().fd().is_some();
             let batch = reads.then(|| now + BATCH_TIME);
             let linger = lingering.then(|| now + LINGER_TIME);
-            let until = [deadline, next_tick, batch, linger]
+            let due = self.transport.as_ref().and_then(Transport::due);
+            let due = due.map(|wait| now + wait);
+            let until = [deadline, next_tick, batch, linger, due]
                 .into_iter()
                 .flatten()
                 .min();
@@ -140,11 +143,11 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 }
             }
 
-            self.source.borrow_mut().woke();
-            if let Some(transport) = &self.transport {
-                transport.consume()?;
-            }
             let mut source = self.source.borrow_mut();
+            source.woke();
+            if let Some(transport) = &self.transport {
+                transport.consume(|record| source.record(record))?;
+            }
             source.ready()?;
             let now = Instant::now();
             if let (Some(tick), Some(interval)) = (next_tick, interval)
@@ -189,6 +192,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         }
         let processes = watched.len() + usize::from(command.is_some());
         add(cx.stop.as_fd());
+        add(self.steps.as_fd());
         if let Some(transport) = &self.transport {
             add(transport.fd());
         }
@@ -208,6 +212,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno).context("poll"),
         }
+        self.steps.rearm();
         Ok((0..processes)
             .filter(|&at| fds[at].any().unwrap_or(false))
             .collect())
@@ -244,11 +249,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         grace_period();
         let mut source = self.source.borrow_mut();
         source.woke();
-        drop(source);
         if let Some(transport) = &self.transport {
-            while transport.consume()? {}
+            transport.drain(|record| source.record(record))?;
         }
-        let mut source = self.source.borrow_mut();
         source.ready()?;
         let object = self.skel.object();
         source.tick(object, true)?;

@@ -535,7 +535,7 @@ fn text_of_every_mode() -> Check {
     ensure!(
         lines
             == [
-                "     COUNT SYSCALL              UID",
+                "     COUNT SYSCALL              USER",
                 "      1009 getppid              root",
                 "       211 i386:getppid         root",
             ],

@@ -1,10 +1,14 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! How records reach user space: one ring buffer, or a perf buffer for each CPU,
-//! behind one poll.
+//! behind one poll, in the order of their time stamps.
+
+mod order;
 
 use std::cell::RefCell;
 use std::fmt;
 use std::os::fd::BorrowedFd;
+use std::rc::Rc;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -18,7 +22,8 @@ use libbpf_rs::RingBufferBuilder;
 use nix::unistd;
 
 use crate::cli::TransportChoice;
-use crate::session::Source;
+use crate::enrich::time;
+use order::Order;
 
 /// The map that carries records (src/bpf/event.bpf.h).
 pub const MAP: &str = "hello_events";
@@ -98,54 +103,89 @@ impl fmt::Display for Plan {
 
 /// The reading end.
 #[derive(Debug)]
-pub enum Transport<'cb> {
-    /// BPF_MAP_TYPE_RINGBUF.
-    Ring(RingBuffer<'cb>),
-    /// BPF_MAP_TYPE_PERF_EVENT_ARRAY.
-    Perf(PerfBuffer<'cb>),
+pub struct Transport {
+    buffer: Buffer,
+    order: Rc<RefCell<Order>>,
 }
 
-impl<'cb> Transport<'cb> {
-    /// Opens the map for reading; every record goes to `source`.
+#[derive(Debug)]
+enum Buffer {
+    /// BPF_MAP_TYPE_RINGBUF.
+    Ring(RingBuffer<'static>),
+    /// BPF_MAP_TYPE_PERF_EVENT_ARRAY.
+    Perf(PerfBuffer<'static>),
+}
+
+impl Transport {
+    /// Opens the map for reading.
     ///
     /// # Errors
     /// No memory for the buffer, or no leave to open perf events.
-    pub fn open(map: &Map<'_>, plan: Plan, source: &'cb RefCell<dyn Source + 'cb>) -> Result<Self> {
-        if plan.perf {
-            let buffer = PerfBufferBuilder::new(map)
+    pub fn open(map: &Map<'_>, plan: Plan) -> Result<Self> {
+        let order = Rc::new(RefCell::new(Order::default()));
+        let into = Rc::clone(&order);
+        let buffer = if plan.perf {
+            let builder = PerfBufferBuilder::new(map)
                 .pages((plan.size / page()).max(1) as usize)
-                .sample_cb(|_, record: &[u8]| source.borrow_mut().record(record))
-                .build()
-                .context("cannot open the perf buffers")?;
-            return Ok(Self::Perf(buffer));
-        }
-        let mut builder = RingBufferBuilder::new();
-        builder.add(map, |record: &[u8]| {
-            source.borrow_mut().record(record);
-            0
-        })?;
-        Ok(Self::Ring(
-            builder.build().context("cannot open the ring buffer")?,
-        ))
+                .sample_cb(move |_, record: &[u8]| into.borrow_mut().push(record));
+            Buffer::Perf(builder.build().context("cannot open the perf buffers")?)
+        } else {
+            let mut builder = RingBufferBuilder::new();
+            builder.add(map, move |record: &[u8]| {
+                into.borrow_mut().push(record);
+                0
+            })?;
+            Buffer::Ring(builder.build().context("cannot open the ring buffer")?)
+        };
+        Ok(Self { buffer, order })
     }
 
     /// Becomes readable when records wait and the kernel side chose to say so.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        let fd = match self {
-            Self::Ring(ring) => ring.epoll_fd(),
-            Self::Perf(perf) => perf.epoll_fd(),
+        let fd = match &self.buffer {
+            Buffer::Ring(ring) => ring.epoll_fd(),
+            Buffer::Perf(perf) => perf.epoll_fd(),
         };
         // SAFETY: the epoll descriptor lives as long as the buffer that self owns.
         unsafe { BorrowedFd::borrow_raw(fd) }
     }
 
-    /// Reads what waits, up to a bound. True if there may be more.
+    /// When records that have been read will be old enough to be handed on; `None` if
+    /// there are none.
+    pub fn due(&self) -> Option<Duration> {
+        let oldest = self.order.borrow().oldest()?;
+        let wait = (oldest + order::SLACK).saturating_sub(time::ktime());
+        Some(Duration::from_nanos(wait))
+    }
+
+    /// Reads what waits, up to a bound, and hands on what no older record can follow.
     ///
     /// # Errors
     /// libbpf refuses.
-    pub fn consume(&self) -> Result<bool> {
-        match self {
-            Self::Ring(ring) => {
+    pub fn consume(&self, to: impl FnMut(&[u8])) -> Result<()> {
+        // Before reading: what is younger may still be on its way.
+        let now = time::ktime();
+        let more = self.read()?;
+        let mut order = self.order.borrow_mut();
+        let known = if more { order.newest().min(now) } else { now };
+        order.release(known.saturating_sub(order::SLACK), to);
+        Ok(())
+    }
+
+    /// Reads and hands on all there is, when nothing more can come.
+    ///
+    /// # Errors
+    /// libbpf refuses.
+    pub fn drain(&self, to: impl FnMut(&[u8])) -> Result<()> {
+        while self.read()? {}
+        self.order.borrow_mut().release(u64::MAX, to);
+        Ok(())
+    }
+
+    /// True if there may be more.
+    fn read(&self) -> Result<bool> {
+        match &self.buffer {
+            Buffer::Ring(ring) => {
                 let count = ring.consume_raw_n(BATCH);
                 if count < 0 {
                     return Err(std::io::Error::from_raw_os_error(-count))
@@ -153,7 +193,7 @@ impl<'cb> Transport<'cb> {
                 }
                 Ok(count as usize >= BATCH)
             }
-            Self::Perf(perf) => {
+            Buffer::Perf(perf) => {
                 perf.consume().context("cannot read the perf buffers")?;
                 Ok(false)
             }

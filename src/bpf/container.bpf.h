@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Containers, told by the names of control groups, without asking a runtime:
+ *
+ *	/docker/ID, /kubepods/…/ID			   cgroupfs
+ *	docker-ID.scope, cri-containerd-ID.scope,	   systemd
+ *	crio-ID.scope, libpod-ID.scope
+ *
+ * An ID is 64 hexadecimal digits. The names are read here and not by user space,
+ * which would find the group of a short-lived container gone. Part of hello.bpf.h.
+ */
+#ifndef HELLO_CONTAINER_BPF_H
+#define HELLO_CONTAINER_BPF_H
+
+enum {
+	HELLO_ID_DIGITS = 64,
+	HELLO_ID_BYTES = HELLO_ID_DIGITS / 2,
+	HELLO_CGROUP_DEPTH = 16, /* groups looked at, from the process's own upward */
+};
+
+struct hello_container_id {
+	u8 bytes[HELLO_ID_BYTES];
+};
+
+/* A control group in one hierarchy; version 2's is number 0. */
+struct hello_cgroup_key {
+	u64 id;
+	u64 hierarchy;
+};
+
+/* What is known of a control group: looked up once. */
+struct hello_cgroup_facts {
+	u64 container; /* as in hello_task */
+	u64 selected;  /* it is the one that --container names */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, struct hello_cgroup_key);
+	__type(value, struct hello_cgroup_facts);
+} hello_cgroups SEC(".maps");
+
+/* The whole id, by its beginning as in hello_task: for user space to print. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 4096);
+	__type(key, u64);
+	__type(value, struct hello_container_id);
+} hello_container_ids SEC(".maps");
+
+/*
+ * Where in a group's name, a string of the kernel, an id begins, counted from 1: at its
+ * begin, or after a hyphen; 0: it has none.
+ *
+ * A global function, as is the next: the verifier looks at it once, on its own, and
+ * not again on each way by which a program may come here.
+ */
+__noinline int hello_id_in_name(u64 name)
+{
+	u8 text[96], digits[HELLO_ID_DIGITS], before[7] = {}, scope = 0;
+	long len = bpf_probe_read_kernel_str(text, sizeof(text), (void *)name) - 1;
+	u32 i;
+
+	if (len < HELLO_ID_DIGITS)
+		return 0;
+	bpf_probe_read_kernel(&scope, 1, (void *)name + len - 6);
+	if (scope == '.') /* .scope */
+		len -= 6;
+	if (len < HELLO_ID_DIGITS)
+		return 0;
+	len -= HELLO_ID_DIGITS;
+	if (len >= 7)
+		bpf_probe_read_kernel(before, 7, (void *)name + len - 7);
+	else if (len > 0)
+		bpf_probe_read_kernel(&before[6], 1, (void *)name + len - 1);
+	if (len > 0 && before[6] != '-')
+		return 0;
+	/* libpod-conmon-ID.scope: podman's monitor, which is outside the container. */
+	if (before[0] == 'c' && before[3] == 'm' && before[5] == 'n')
+		return 0;
+	if (bpf_probe_read_kernel(digits, sizeof(digits), (void *)name + len))
+		return 0;
+	for (i = 0; i < HELLO_ID_DIGITS; i++)
+		if (!(digits[i] >= '0' && digits[i] <= '9') &&
+		    !(digits[i] >= 'a' && digits[i] <= 'f'))
+			return 0;
+	return len + 1;
+}
+
+/* Looks at a group and those above it, and keeps what it finds in hello_cgroups. */
+__noinline int hello_learn_cgroup(u64 group, u64 hierarchy)
+{
+	struct cgroup *cgroup = (void *)group;
+	struct hello_cgroup_key key = {
+		.id = BPF_CORE_READ(cgroup, kn, id),
+		.hierarchy = hierarchy,
+	};
+	struct hello_cgroup_facts facts = {};
+	struct hello_container_id id = {};
+	u8 digits[HELLO_ID_DIGITS];
+	u64 name = 0;
+	u32 at = 0, i;
+
+	for (i = 0; i < HELLO_CGROUP_DEPTH && cgroup && !at; i++) {
+		name = (u64)BPF_CORE_READ(cgroup, kn, name);
+		at = hello_id_in_name(name);
+		/* A group begins with its own state, and so does the one above it. */
+		cgroup = (void *)BPF_CORE_READ(cgroup, self.parent);
+	}
+	if (at && !bpf_probe_read_kernel(digits, sizeof(digits), (void *)name + at - 1)) {
+		facts.selected = 1;
+		for (i = 0; i < HELLO_ID_BYTES; i++) {
+			/* 'a' to 'f' have bit 6 set, and end in 1 to 6. */
+			u8 high = (digits[2 * i] & 15) + 9 * (digits[2 * i] >> 6);
+			u8 low = (digits[2 * i + 1] & 15) + 9 * (digits[2 * i + 1] >> 6);
+
+			id.bytes[i] = high << 4 | low;
+			facts.selected &=
+				!((id.bytes[i] ^ config.container[i]) & config.container_mask[i]);
+			if (i < sizeof(facts.container))
+				facts.container = facts.container << 8 | id.bytes[i];
+		}
+		bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
+	}
+	bpf_map_update_elem(&hello_cgroups, &key, &facts, BPF_ANY);
+	return 0;
+}
+
+static __always_inline struct hello_cgroup_facts hello_cgroup_facts(struct cgroup *cgroup,
+								    u32 hierarchy)
+{
+	struct hello_cgroup_key key = {
+		.id = BPF_CORE_READ(cgroup, kn, id),
+		.hierarchy = hierarchy,
+	};
+	struct hello_cgroup_facts *known = bpf_map_lookup_elem(&hello_cgroups, &key);
+	struct hello_cgroup_facts none = {};
+
+	if (!known) {
+		hello_learn_cgroup((u64)cgroup, hierarchy);
+		known = bpf_map_lookup_elem(&hello_cgroups, &key);
+	}
+	return known ? *known : none;
+}
+
+/* The version 1 group of a task: of one controller, for runtimes join them all. */
+static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
+{
+	struct cgroup_subsys_state *state = NULL;
+	u32 index;
+
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
+		index = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
+	else if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
+	else
+		return NULL;
+	bpf_probe_read_kernel(&state, sizeof(state),
+			      (void *)groups + bpf_core_field_offset(struct css_set, subsys) +
+				      index * sizeof(state));
+	return state ? BPF_CORE_READ(state, cgroup) : NULL;
+}
+
+/* The container that the running task is in. */
+static __always_inline struct hello_cgroup_facts hello_container_here(void)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct css_set *groups = BPF_CORE_READ(task, cgroups);
+	struct hello_cgroup_facts facts = {};
+
+	if (config.containers & HELLO_CGROUPS_V2)
+		facts = hello_cgroup_facts(BPF_CORE_READ(groups, dfl_cgrp), 0);
+	if (!facts.container && config.containers & HELLO_CGROUPS_V1) {
+		struct cgroup *cgroup = hello_cgroup_v1(groups);
+		u32 hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
+
+		if (hierarchy)
+			facts = hello_cgroup_facts(cgroup, hierarchy);
+	}
+	return facts;
+}
+
+#endif /* HELLO_CONTAINER_BPF_H */
