@@ -53,6 +53,10 @@ pub struct ModeInfo {
 /// Options that are not for every mode; each mode lists those it takes.
 const SPECIAL: &[&str] = &[
     "syscalls",
+    "path",
+    "exclude-path",
+    "failed",
+    "latency",
     "interval",
     "by",
     "top",
@@ -124,6 +128,18 @@ pub struct Args {
     )]
     pub syscalls: Vec<String>,
 
+    /// Only paths below this one, absolute as the process sees them; repeatable
+    #[arg(long, value_name = "PREFIX", help_heading = "Selection")]
+    pub path: Vec<PathBuf>,
+
+    /// No paths below this one; repeatable
+    #[arg(long, value_name = "PREFIX", help_heading = "Selection")]
+    pub exclude_path: Vec<PathBuf>,
+
+    /// Only what failed
+    #[arg(short = 'x', long, help_heading = "Selection")]
+    pub failed: bool,
+
     /// Stop after TIME (10, 500ms, 2m)
     #[arg(short, long, value_name = "TIME", value_parser = parse_time, help_heading = "When to stop")]
     pub duration: Option<Duration>,
@@ -148,6 +164,10 @@ pub struct Args {
     /// Only the N largest rows
     #[arg(long, value_name = "N", help_heading = "Tables")]
     pub top: Option<NonZeroU64>,
+
+    /// Time each call
+    #[arg(long, help_heading = "Output")]
+    pub latency: bool,
 
     /// Keep the counters in DIR (in a bpffs) and go on from them next time; for one hello at a time
     #[arg(long, value_name = "DIR", help_heading = "Tables")]

@@ -96,6 +96,14 @@ pub fn tail<T>(record: &[u8], len: usize) -> Result<&[u8], WireError> {
     })
 }
 
+/// `len` bytes from `at` on after a `T` in a record: one of several texts.
+///
+/// # Errors
+/// The record is too short.
+pub fn part<T>(record: &[u8], at: usize, len: usize) -> Result<&[u8], WireError> {
+    Ok(&tail::<T>(record, at + len)?[at..])
+}
+
 /// A NUL-terminated text in a field, without the NUL.
 pub fn text(field: &[u8]) -> &[u8] {
     field.split(|byte| *byte == 0).next().unwrap_or_default()

@@ -81,6 +81,13 @@ struct bpf_raw_tracepoint_args {
 	__u64 args[0];
 };
 
+/* include/uapi/linux/openat2.h */
+struct open_how {
+	__u64 flags;
+	__u64 mode;
+	__u64 resolve;
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
 struct trace_entry {
@@ -196,6 +203,34 @@ struct path {
 
 struct file {
 	struct path f_path;
+};
+
+/* A name as the kernel has copied it from its caller. */
+struct filename {
+	const char *name;
+};
+
+struct open_flags {
+	int open_flag;
+	unsigned short mode;
+	int lookup_flags;
+};
+
+struct io_cqe {
+	s32 res;
+};
+
+struct io_kiocb {
+	u8 opcode;
+	struct io_cqe cqe;
+};
+
+/* What io_kiocb begins with, where the request is an open. */
+struct io_open {
+	int dfd;
+	u32 file_slot;
+	struct filename *filename;
+	struct open_how how;
 };
 
 struct fdtable {

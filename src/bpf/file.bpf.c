@@ -1,73 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
- * file: files opened, by whom, with what result, as in the book's hello-file.py
- * and hello-file-ring-buffer.py, but for every call that opens, of every ABI, and
- * read when the call returns: at entry the page with the path may not be in
- * memory yet, and a program cannot wait for it. User side: src/modes/file.rs.
+ * file: files opened, by whom, with what result, as in the book's hello-file.py and
+ * hello-file-ring-buffer.py, but for every way to open one, of every ABI. User side:
+ * src/modes/file.rs.
+ *
+ * Everything is told when the call returns: at its entry the page with the path may
+ * not be in memory yet, and a program cannot wait for it. By hook:
+ *
+ * - fentry, kprobe: do_filp_open() is behind all opens (do_file_open() in newer
+ *   kernels). When it returns there is the file or the error, and the kernel's own
+ *   copy of the name; what is not known yet is the descriptor. So the record is begun
+ *   there and sent when do_sys_openat2() returns. io_uring has no system call to
+ *   return from: there it is sent at once. Calls that do not open pay nothing.
+ * - raw_tp: the return of every system call. The registers that it was made with
+ *   are still there, so nothing has to be remembered from its entry.
+ * - tracepoint: entry and return, because its return does not carry the arguments.
  */
-#include "event.bpf.h"
+#include "file.bpf.h"
 #include "follow.bpf.h"
 
-enum hello_open_via {
-	HELLO_VIA_NONE = 0,
-	HELLO_VIA_OPEN = 1,
-	HELLO_VIA_OPENAT = 2,
-	HELLO_VIA_OPENAT2 = 3,
-	HELLO_VIA_CREAT = 4,
-};
-
-/* path_len bytes follow: the path as given, without its NUL. */
-struct hello_file_event {
-	struct hello_task task;
-	u64 flags;
-	u64 mode;
-	s64 ret;
-	u32 via; /* enum hello_open_via */
-	u32 abi; /* enum hello_abi */
-	s32 dfd;
-	u32 path_len;
-	u32 unreadable;
-	u32 truncated;
-};
-
-HELLO_EXPORT(hello_file_event);
-enum hello_open_via export_hello_open_via __attribute__((unused));
-
-/* include/uapi/linux/openat2.h */
-struct open_how {
-	u64 flags;
-	u64 mode;
-	u64 resolve;
-};
-
-#define AT_FDCWD -100
-#define O_CREAT_WRONLY_TRUNC 01101 /* what creat(2) stands for, all ABIs here */
-
-/* An open as its caller asked for it. */
-struct open_args {
-	u64 path; /* user addresses */
-	u64 how;
-	u64 flags;
-	u64 mode;
-	u32 via;
-	s32 dfd;
-};
-
-/* A record with the longest path, too large for the stack. */
-struct file_scratch {
-	u64 busy;
-	struct hello_file_event event;
-	u8 path[PATH_MAX + 8];
-};
-
-struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
-	__type(key, u32);
-	__type(value, struct file_scratch);
-} file_scratch SEC(".maps");
-
-/* For the classic tracepoint, whose exit does not carry the arguments. */
+/* The classic tracepoint's calls under way. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 16384);
@@ -75,123 +27,93 @@ struct {
 	__type(value, struct open_args);
 } file_calls SEC(".maps");
 
-static __always_inline u32 via_of(struct hello_call call)
+/* When a call began (--latency). A call whose return is missed leaves its entry. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64); /* pid_tgid, or the io_uring request */
+	__type(value, u64);
+} file_starts SEC(".maps");
+
+static __always_inline void start(u64 owner)
 {
-	if (call.abi == HELLO_ABI_COMPAT) {
-		switch (call.nr) {
-		case COMPAT_NR_open:
-			return HELLO_VIA_OPEN;
-		case COMPAT_NR_openat:
-			return HELLO_VIA_OPENAT;
-		case COMPAT_NR_openat2:
-			return HELLO_VIA_OPENAT2;
-		case COMPAT_NR_creat:
-			return HELLO_VIA_CREAT;
-		}
-		return HELLO_VIA_NONE;
-	}
-	switch (call.nr) {
-#ifdef NR_open /* newer architectures have openat only */
-	case NR_open:
-		return HELLO_VIA_OPEN;
-	case NR_creat:
-		return HELLO_VIA_CREAT;
-#endif
-	case NR_openat:
-		return HELLO_VIA_OPENAT;
-	case NR_openat2:
-		return HELLO_VIA_OPENAT2;
-	}
-	return HELLO_VIA_NONE;
+	u64 now = bpf_ktime_get_ns();
+
+	bpf_map_update_elem(&file_starts, &owner, &now, BPF_ANY);
 }
 
-/* Sorts a call's first four arguments by what they mean to this call. */
-static __always_inline struct open_args open_args(u32 via, u64 a, u64 b, u64 c, u64 d)
+static __always_inline u64 nanoseconds_since_start(u64 owner)
 {
-	struct open_args args = { .via = via, .dfd = AT_FDCWD };
+	u64 *began, time;
 
-	switch (via) {
-	case HELLO_VIA_OPEN:
-		args.path = a;
-		args.flags = (u32)b;
-		args.mode = (u32)c;
-		break;
-	case HELLO_VIA_CREAT:
-		args.path = a;
-		args.flags = O_CREAT_WRONLY_TRUNC;
-		args.mode = (u32)b;
-		break;
-	case HELLO_VIA_OPENAT:
-		args.dfd = a;
-		args.path = b;
-		args.flags = (u32)c;
-		args.mode = (u32)d;
-		break;
-	case HELLO_VIA_OPENAT2:
-		args.dfd = a;
-		args.path = b;
-		args.how = c;
-		break;
-	}
-	return args;
+	if (!config.latency)
+		return 0;
+	began = bpf_map_lookup_elem(&file_starts, &owner);
+	if (!began)
+		return 0;
+	time = bpf_ktime_get_ns() - *began;
+	bpf_map_delete_elem(&file_starts, &owner);
+	return time;
 }
 
-static __always_inline void report(void *ctx, struct hello_ledger *ledger, u32 abi, s64 ret,
-				   const struct open_args *args)
+/* Sends the record, unless its path or its success keep it from being wanted. */
+static __always_inline void finish(void *ctx, struct hello_ledger *ledger, struct file_slot *slot,
+				   s64 ret)
 {
-	u32 zero = 0;
-	struct file_scratch *scratch = bpf_map_lookup_elem(&file_scratch, &zero);
-	struct hello_file_event *event;
-	struct open_how how = {};
-	long len;
+	struct hello_file_event *event = &slot->event;
 
-	if (!scratch || scratch->busy) {
-		hello_count(&ledger->lost_scratch);
+	event->ret = ret;
+	if (event->task.ktime == 0)
+		hello_task_here(&event->task);
+	if (!path_wanted(slot)) {
+		hello_count(&ledger->filtered);
 		return;
 	}
-	scratch->busy = 1;
-	event = &scratch->event;
-	hello_task_here(&event->task);
-	event->ret = ret;
-	event->abi = abi;
-	event->via = args->via;
-	event->dfd = args->dfd;
-	event->flags = args->flags;
-	event->mode = args->mode;
-	event->unreadable = 0;
-	event->truncated = 0;
-	if (args->how) {
-		if (bpf_probe_read_user(&how, sizeof(how), (void *)args->how))
-			event->unreadable = 1;
-		event->flags = how.flags;
-		event->mode = how.mode;
-	}
-	/* One byte more than a path can have tells a long one from a cut one. */
-	len = bpf_probe_read_user_str(scratch->path, PATH_MAX + 1, (void *)args->path);
-	if (len <= 0) {
-		event->unreadable = 1;
-		len = 1;
-	} else if (len > PATH_MAX) {
-		event->truncated = 1;
-		len = PATH_MAX;
-	}
-	event->path_len = len - 1;
 	if (event->unreadable)
 		hello_count(&ledger->unreadable);
-	if (event->truncated)
+	if (event->path_flags & (HELLO_PATH_CUT | HELLO_GIVEN_CUT))
 		hello_count(&ledger->truncated);
-	hello_emit(ctx, ledger, event, sizeof(*event) + ((len - 1) & (PATH_MAX - 1)));
-	scratch->busy = 0;
+	send(ctx, ledger, slot);
 }
 
-/*
- * raw_tp: the registers that the call was made with are still there when it
- * returns, so nothing has to be remembered from its entry.
- */
-SEC("?raw_tp/sys_exit")
-int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
+/* A system call has returned. */
+static __always_inline void returned(void *ctx, struct hello_ledger *ledger, struct hello_call call,
+				     struct open_args *args, s64 ret)
 {
-	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	u64 owner = bpf_get_current_pid_tgid();
+	u64 latency = nanoseconds_since_start(owner);
+	struct file_slot *slot;
+
+	if (config.failed && ret >= 0) {
+		hello_count(&ledger->filtered);
+		return;
+	}
+	slot = find_slot(owner); /* begun in do_filp_open() */
+	if (!slot) {
+		slot = new_slot(owner);
+		if (!slot) {
+			hello_count(&ledger->lost_scratch);
+			return;
+		}
+		given_by_user(slot, args);
+		if (ret >= 0 && args->via != HELLO_VIA_NAME_TO_HANDLE_AT)
+			path_of_file(slot, file_of(ret));
+		else
+			path_of_failure(slot, args);
+	}
+	slot->event.abi = call.abi;
+	slot->event.via = args->via;
+	slot->event.dfd = args->dfd;
+	slot->event.flags = args->flags;
+	slot->event.mode = args->mode;
+	slot->event.latency = latency;
+	finish(ctx, ledger, slot, ret);
+	hello_unclaim(&slot->claim);
+}
+
+/* The same for hooks that have the caller's registers. */
+static __always_inline int returned_by(void *ctx, struct pt_regs *regs, s64 ret)
+{
 	struct hello_call call = hello_call(hello_number(regs));
 	u32 via = via_of(call);
 	struct hello_ledger *ledger;
@@ -202,26 +124,273 @@ int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	ledger = hello_begin();
 	if (!ledger)
 		return 0;
-#if defined(__TARGET_ARCH_x86)
-	if (call.abi == HELLO_ABI_COMPAT)
-		args = open_args(via, (u32)BPF_CORE_READ(regs, bx), (u32)BPF_CORE_READ(regs, cx),
-				 (u32)BPF_CORE_READ(regs, dx), (u32)BPF_CORE_READ(regs, si));
+	args = args_of(regs, call, via);
+	returned(ctx, ledger, call, &args, ret);
+	return 0;
+}
+
+SEC("?raw_tp/sys_exit")
+int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
+{
+	return returned_by(ctx, (void *)ctx->args[0], ctx->args[1]);
+}
+
+SEC("?raw_tp/sys_enter")
+int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
+{
+	if (via_of(hello_call(ctx->args[1])) && hello_selected())
+		start(bpf_get_current_pid_tgid());
+	return 0;
+}
+
+/* Is it io_uring for which this task opens a file: in its call, or in a worker? */
+static __always_inline bool is_io_uring(struct hello_call call)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+
+	if (BPF_CORE_READ(task, flags) & PF_IO_WORKER)
+		return true;
+	return call.nr == (call.abi == HELLO_ABI_COMPAT ? COMPAT_NR_io_uring_enter :
+							  NR_io_uring_enter);
+}
+
+/*
+ * do_filp_open() has returned a file or an error. Others come by here too, with whom
+ * this mode has nothing to do: execve opens its program by it, and so does the kernel
+ * for itself.
+ */
+static __always_inline int opened(void *ctx, s32 dfd, struct filename *name, struct open_flags *how,
+				  struct file *file)
+{
+	struct hello_call call = hello_call(hello_number(hello_regs_here()));
+	bool by_io_uring = !via_of(call) && is_io_uring(call);
+	s64 ret = (s64)file < 0 && (s64)file > -4096 ? (s64)file : 0;
+	struct open_args args = { .dfd = dfd };
+	u64 owner = bpf_get_current_pid_tgid();
+	struct hello_ledger *ledger = NULL;
+	struct file_slot *slot;
+
+	if (!via_of(call) && !by_io_uring)
+		return 0;
+	/* io_uring first tries without waiting; a worker then does it. */
+	if (by_io_uring && ret == -EAGAIN && BPF_CORE_READ(how, lookup_flags) & LOOKUP_CACHED)
+		return 0;
+	if (by_io_uring) {
+		ledger = hello_begin();
+		if (!ledger)
+			return 0;
+		if (config.failed && !ret) {
+			hello_count(&ledger->filtered);
+			return 0;
+		}
+	} else if (!hello_selected() || (config.failed && !ret)) {
+		return 0;
+	}
+	slot = new_slot(owner);
+	if (!slot) {
+		/* A system call still has its return to be told at. */
+		if (ledger)
+			hello_count(&ledger->lost_scratch);
+		return 0;
+	}
+	given_by_kernel(slot, BPF_CORE_READ(name, name));
+	if (ret)
+		path_of_failure(slot, &args);
 	else
-		args = open_args(via, BPF_CORE_READ(regs, di), BPF_CORE_READ(regs, si),
-				 BPF_CORE_READ(regs, dx), BPF_CORE_READ(regs, r10));
+		path_of_file(slot, file);
+	if (!by_io_uring)
+		return 0;
+	slot->event.via = HELLO_VIA_IO_URING;
+	slot->event.abi = HELLO_ABI_NATIVE;
+	slot->event.dfd = dfd;
+	slot->event.flags = (u32)BPF_CORE_READ(how, open_flag);
+	slot->event.mode = BPF_CORE_READ(how, mode) & 07777;
+	slot->event.latency = nanoseconds_since_start(owner);
+	slot->event.no_descriptor = 1; /* io_uring keeps it, or gives it in its queue */
+	finish(ctx, ledger, slot, ret);
+	hello_unclaim(&slot->claim);
+	return 0;
+}
+
+#define OPENED_FEXIT(function)                                                       \
+	SEC("?fexit/" #function)                                                     \
+	int file_fexit_##function(u64 *ctx)                                          \
+	{                                                                            \
+		u64 args[4] = {};                                                    \
+                                                                                     \
+		bpf_probe_read_kernel(args, sizeof(args), ctx);                      \
+		return opened(ctx, args[0], (void *)args[1], (void *)args[2],        \
+			      (void *)args[3]);                                      \
+	}
+OPENED_FEXIT(do_filp_open)
+OPENED_FEXIT(do_file_open)
+
+/* What do_filp_open() was called with, for its return: a kretprobe has only that. */
+struct filp_open_args {
+	u64 name;
+	u64 how;
+	s64 dfd;
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, 16384);
+	__type(key, u64); /* pid_tgid */
+	__type(value, struct filp_open_args);
+} file_filp_opens SEC(".maps");
+
+static __always_inline int opening(struct pt_regs *ctx)
+{
+	struct hello_call call = hello_call(hello_number(hello_regs_here()));
+	u64 owner = bpf_get_current_pid_tgid();
+	struct filp_open_args args = {
+		.dfd = (s32)PT_REGS_PARM1(ctx),
+		.name = PT_REGS_PARM2(ctx),
+		.how = PT_REGS_PARM3(ctx),
+	};
+
+	if ((via_of(call) || is_io_uring(call)) && hello_selected())
+		bpf_map_update_elem(&file_filp_opens, &owner, &args, BPF_ANY);
+	return 0;
+}
+
+static __always_inline int opened_kretprobe(struct pt_regs *ctx)
+{
+	u64 owner = bpf_get_current_pid_tgid();
+	struct filp_open_args *found = bpf_map_lookup_elem(&file_filp_opens, &owner), args;
+
+	if (!found)
+		return 0; /* not an open, or not selected */
+	args = *found;
+	bpf_map_delete_elem(&file_filp_opens, &owner);
+	return opened(ctx, args.dfd, (void *)args.name, (void *)args.how,
+		      (void *)PT_REGS_RC(ctx));
+}
+
+#define OPENED_KPROBE(function)                                                      \
+	SEC("?kprobe/" #function)                                                    \
+	int file_kprobe_##function(struct pt_regs *ctx)                              \
+	{                                                                            \
+		return opening(ctx);                                                 \
+	}                                                                            \
+	SEC("?kretprobe/" #function)                                                 \
+	int file_kretprobe_##function(struct pt_regs *ctx)                           \
+	{                                                                            \
+		return opened_kretprobe(ctx);                                        \
+	}
+OPENED_KPROBE(do_filp_open)
+OPENED_KPROBE(do_file_open)
+
+/* The functions that return to the caller: with three arguments, or the registers. */
+#define RETURNED(name, function, arguments)                                          \
+	SEC("?fexit/" #function)                                                     \
+	int file_fexit_##name(u64 *ctx)                                              \
+	{                                                                            \
+		u64 ret = 0;                                                         \
+                                                                                     \
+		bpf_probe_read_kernel(&ret, sizeof(ret), ctx + (arguments));         \
+		return returned_by(ctx, hello_regs_here(), (s32)ret);                \
+	}                                                                            \
+	SEC("?kretprobe/" #function)                                                 \
+	int file_kretprobe_##name(struct pt_regs *ctx)                               \
+	{                                                                            \
+		return returned_by(ctx, hello_regs_here(), (s32)PT_REGS_RC(ctx));    \
+	}                                                                            \
+	SEC("?fentry/" #function)                                                    \
+	int file_start_fentry_##name(u64 *ctx)                                       \
+	{                                                                            \
+		if (hello_selected())                                                \
+			start(bpf_get_current_pid_tgid());                           \
+		return 0;                                                            \
+	}                                                                            \
+	SEC("?kprobe/" #function)                                                    \
+	int file_start_kprobe_##name(struct pt_regs *ctx)                            \
+	{                                                                            \
+		if (hello_selected())                                                \
+			start(bpf_get_current_pid_tgid());                           \
+		return 0;                                                            \
+	}
+RETURNED(openat2, do_sys_openat2, 3)
+#if defined(__TARGET_ARCH_x86)
+RETURNED(to_handle, __x64_sys_name_to_handle_at, 1)
+RETURNED(to_handle_ia32, __ia32_sys_name_to_handle_at, 1)
+RETURNED(by_handle, __x64_sys_open_by_handle_at, 1)
+RETURNED(by_handle_compat, __ia32_compat_sys_open_by_handle_at, 1)
 #elif defined(__TARGET_ARCH_arm64)
-	/* regs[0] holds the result by now. */
-	args = open_args(via, BPF_CORE_READ(regs, orig_x0), BPF_CORE_READ(regs, regs[1]),
-			 BPF_CORE_READ(regs, regs[2]), BPF_CORE_READ(regs, regs[3]));
+RETURNED(to_handle, __arm64_sys_name_to_handle_at, 1)
+RETURNED(by_handle, __arm64_sys_open_by_handle_at, 1)
+RETURNED(by_handle_compat, __arm64_compat_sys_open_by_handle_at, 1)
 #endif
-	report(ctx, ledger, call.abi, ctx->args[1], &args);
+
+/*
+ * raw_tp sees no function, but io_uring has tracepoints of its own (Linux 6.3): the
+ * record is begun when the request is taken and sent when it is done.
+ */
+SEC("?raw_tp/io_uring_submit_req")
+int file_submit_raw_tp(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *request = (void *)ctx->args[0];
+	struct io_open *open = (void *)request;
+	u8 opcode = BPF_CORE_READ(request, opcode);
+	struct open_args args = {};
+	struct hello_ledger *ledger;
+	struct file_slot *slot;
+
+	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
+		return 0;
+	if (!bpf_core_field_exists(open->filename) || !hello_selected())
+		return 0;
+	slot = new_slot((u64)request);
+	if (!slot) {
+		ledger = hello_ledger_here();
+		if (ledger) {
+			hello_count(&ledger->seen);
+			hello_count(&ledger->lost_scratch);
+		}
+		return 0;
+	}
+	args.dfd = BPF_CORE_READ(open, dfd);
+	args.resolve = BPF_CORE_READ(open, how.resolve);
+	hello_task_here(&slot->event.task);
+	slot->event.via = HELLO_VIA_IO_URING;
+	slot->event.abi = HELLO_ABI_NATIVE;
+	slot->event.dfd = args.dfd;
+	slot->event.flags = BPF_CORE_READ(open, how.flags);
+	slot->event.mode = BPF_CORE_READ(open, how.mode);
+	slot->event.no_descriptor = BPF_CORE_READ(open, file_slot) != 0;
+	given_by_kernel(slot, BPF_CORE_READ(open, filename, name));
+	path_of_failure(slot, &args); /* until it is known to be none */
+	return 0;
+}
+
+SEC("?raw_tp/io_uring_complete")
+int file_complete_raw_tp(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct io_kiocb *request = (void *)ctx->args[1];
+	struct file_slot *slot = find_slot((u64)request);
+	struct hello_ledger *ledger = hello_ledger_here();
+	s64 ret;
+
+	if (!slot || !ledger)
+		return 0;
+	ret = BPF_CORE_READ(request, cqe.res);
+	hello_count(&ledger->seen);
+	if (config.failed && ret >= 0) {
+		hello_count(&ledger->filtered);
+	} else {
+		if (ret >= 0 && !slot->event.no_descriptor)
+			path_of_file(slot, file_of(ret));
+		if (config.latency)
+			slot->event.latency = bpf_ktime_get_ns() - slot->event.task.ktime;
+		finish(ctx, ledger, slot, ret);
+	}
+	hello_unclaim(&slot->claim);
 	return 0;
 }
 
 /*
- * tracepoint: the entry has the arguments, the exit the result. A call is booked
- * as seen when its fate is known: filtered or without room at its entry, else at
- * its exit. So calls that are under way when hello ends are no events yet.
+ * A call is booked as seen when its fate is known: filtered or without room at its
+ * entry, else at its exit. So calls that are under way when hello ends are no events.
  */
 SEC("?tp/raw_syscalls/sys_enter")
 int file_enter_tracepoint(struct trace_event_raw_sys_enter *ctx)
@@ -238,7 +407,10 @@ int file_enter_tracepoint(struct trace_event_raw_sys_enter *ctx)
 	if (!ledger)
 		return 0;
 	if (hello_selected()) {
-		args = open_args(via, ctx->args[0], ctx->args[1], ctx->args[2], ctx->args[3]);
+		args = open_args(via, ctx->args[0], ctx->args[1], ctx->args[2], ctx->args[3],
+				 ctx->args[4]);
+		if (config.latency)
+			start(pid_tgid);
 		if (!bpf_map_update_elem(&file_calls, &pid_tgid, &args, BPF_ANY))
 			return 0;
 		fate = &ledger->lost_map;
@@ -272,7 +444,7 @@ int file_exit_tracepoint(struct trace_event_raw_sys_exit *ctx)
 	args = *found;
 	bpf_map_delete_elem(&file_calls, &pid_tgid);
 	hello_count(&ledger->seen);
-	report(ctx, ledger, call.abi, ctx->ret, &args);
+	returned(ctx, ledger, call, &args, ctx->ret);
 	return 0;
 }
 

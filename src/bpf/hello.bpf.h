@@ -76,6 +76,8 @@ struct hello_config {
 	u32 pick;	  /* only the system calls in `calls`, not all */
 	u32 pidns;	  /* inode of hello's pid namespace; 0: the host's */
 	u32 containers;	  /* enum hello_containers */
+	u32 failed;	  /* only what failed (--failed) */
+	u32 latency;	  /* time the calls (--latency) */
 	u8 container[32]; /* the id that --container names, as far as it was given */
 	u8 container_mask[32]; /* … and which of its bits were */
 };
@@ -135,6 +137,7 @@ struct {
  * which is Linux 5.12.
  */
 #define hello_atomic_inc(counter) (void)__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED)
+#define hello_atomic_dec(counter) (void)__atomic_fetch_add(counter, -1, __ATOMIC_RELAXED)
 
 /* Adds one to a counter of this CPU's ledger. */
 static __always_inline void hello_count(u64 *counter)

@@ -19,7 +19,8 @@ enum {
 enum hello_path_flags {
 	HELLO_PATH_DELETED = 1, /* the name is gone from its folder */
 	HELLO_PATH_OUTSIDE = 2, /* not below the caller's root: memfd, pipe, other root */
-	HELLO_PATH_CUT = 4,	/* deeper or longer than there is room: the end of it */
+	HELLO_PATH_CUT = 4,	/* deeper or longer than there is room: its begin is missing */
+	HELLO_GIVEN_CUT = 8,	/* longer than a path can be: the end of the given one is missing */
 };
 
 /*

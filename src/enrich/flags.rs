@@ -53,6 +53,35 @@ pub fn open_flags(flags: u64) -> String {
     text
 }
 
+/// Do these flags of open(2) make a file, so that its mode means something?
+pub fn makes_a_file(flags: u64) -> bool {
+    let bits = |flag: i32| u64::from(flag.cast_unsigned());
+    flags & bits(libc::O_CREAT) != 0 || flags & bits(libc::O_TMPFILE) == bits(libc::O_TMPFILE)
+}
+
+/// Flags of name_to_handle_at(2): `AT_SYMLINK_FOLLOW|AT_EMPTY_PATH`, `0` for none.
+pub fn at_flags(flags: u64) -> String {
+    let names = [
+        (0x200, "AT_HANDLE_FID"),
+        (0x400, "AT_SYMLINK_FOLLOW"),
+        (0x1000, "AT_EMPTY_PATH"),
+    ];
+    let mut texts: Vec<String> = names
+        .iter()
+        .filter(|(bit, _)| flags & bit != 0)
+        .map(|(_, name)| (*name).to_owned())
+        .collect();
+    let rest = flags & !0x1600;
+    if rest != 0 || texts.is_empty() {
+        texts.push(if rest == 0 {
+            "0".into()
+        } else {
+            format!("{rest:#x}")
+        });
+    }
+    texts.join("|")
+}
+
 /// The name of the error that a system call returned (`-ENOENT` as `ENOENT`);
 /// `None` for success and for numbers without a name.
 pub fn errno_name(ret: i64) -> Option<&'static str> {

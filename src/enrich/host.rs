@@ -64,6 +64,8 @@ pub struct Host {
     pub containers: Containers,
     /// How time is told.
     pub time: Time,
+    /// Calls are timed.
+    pub with_latency: bool,
     /// Somebody wants to see the control group of each event.
     with_cgroup: bool,
     last: Option<u64>,
@@ -79,6 +81,7 @@ impl Host {
             cgroups: Cgroups::of_this_host(),
             containers: Containers::default(),
             time: args.time.unwrap_or(Time::Wall),
+            with_latency: args.latency,
             with_cgroup: json || args.names_column("CGROUP"),
             last: None,
         }

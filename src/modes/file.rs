@@ -1,17 +1,23 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! file: files opened, by whom, with what result. Kernel side: src/bpf/file.bpf.c.
 
+use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 
+use anyhow::Context as _;
 use anyhow::Result;
+use nix::libc;
 
 use super::events::Events;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
+use crate::cli::UsageError;
 use crate::enrich::escape::quoted;
+use crate::enrich::flags;
 use crate::enrich::flags::errno_name;
-use crate::enrich::flags::open_flags;
 use crate::enrich::host;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
@@ -28,38 +34,94 @@ use crate::session::Setup;
 use crate::wire;
 use crate::wire::WireError;
 use skel::types::hello_file_event;
+use skel::types::hello_file_prefixes;
 use skel::types::hello_open_via;
+use skel::types::hello_path_flags;
 
 skeleton!("file");
-crate::wire!(hello_file_event);
+crate::wire!(
+    hello_file_event,
+    skel::types::hello_file_prefix,
+    hello_file_prefixes
+);
 
 /// What the command line has to know.
 pub const INFO: ModeInfo = ModeInfo {
     name: "file",
     about: "files opened, by whom, with what result",
-    hooks: &[Hook::Tracepoint, Hook::RawTp],
-    options: &["transport", "buffer-size"],
+    hooks: &[Hook::Fentry, Hook::Kprobe, Hook::RawTp, Hook::Tracepoint],
+    options: &[
+        "path",
+        "exclude-path",
+        "failed",
+        "latency",
+        "transport",
+        "buffer-size",
+    ],
     columns: &[host::COLUMNS, COLUMNS],
     shown: &["PID", "UID", "COMM", "RESULT", "VIA", "FLAGS", "PATH"],
 };
 
 const COLUMNS: &[Column] = &[
-    Column::text("RESULT", 12, "the descriptor, or the name of the error"),
-    Column::text("VIA", 7, "the call"),
+    Column::text(
+        "RESULT",
+        8,
+        "the descriptor, or the name of the error; ok where there is no descriptor",
+    ),
+    Column::text("VIA", 8, "the call"),
     Column::text("FLAGS", 20, "as given to the call"),
-    Column::text("PATH", 0, "as given"),
+    Column::text(
+        "MODE",
+        5,
+        "permissions for a new file, as given; - where none is made",
+    ),
+    Column::number(
+        "DIRFD",
+        5,
+        "what a relative path is relative to; - for the working directory",
+    ),
+    Column::text("ABI", 6, "the table that the call's number belongs to"),
+    Column::number(
+        "LATENCY",
+        10,
+        "microseconds from the call to its return (--latency)",
+    ),
+    Column::text("GIVEN", 30, "the path as the caller gave it"),
+    Column::text(
+        "PATH",
+        0,
+        "absolute path of the file, in the caller's root; of a failure: what was asked for, from where it was asked",
+    ),
 ];
 
 /// Runs the mode.
 ///
 /// # Errors
-/// What [`Session`] says.
+/// Paths that do not fit; what [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
+    let mut setup = Setup::new(&INFO);
+    setup.config.failed = u32::from(cx.args.failed);
+    setup.config.latency = u32::from(cx.args.latency);
+    let prefixes = prefixes(&cx.args.path, &cx.args.exclude_path)?;
+    setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
+    setup.functions = &[&["do_filp_open", "do_file_open"], &["do_sys_openat2"]];
+    setup.maps_of = &[
+        ("file_calls", Hook::Tracepoint),
+        ("file_filp_opens", Hook::Kprobe),
+    ];
+    if cx.args.latency && cx.args.columns.is_empty() {
+        let shown = [
+            "PID", "UID", "COMM", "RESULT", "VIA", "FLAGS", "LATENCY", "PATH",
+        ];
+        cx.layout = cx.args.layout(INFO.columns, &shown)?;
+    } else if !cx.args.latency {
+        setup.leave_out = vec!["file_start*"];
+    }
     let source = RefCell::new(Events::new(cx, show));
     let mut storage = session::storage();
     Session::start(
         cx,
-        &Setup::new(&INFO),
+        &setup,
         &mut storage,
         skel::FileSkelBuilder::default,
         |_: &skel::FileSkel<'_>| Ok(()),
@@ -68,21 +130,86 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     .run(cx)
 }
 
+/// What `--path` and `--exclude-path` name, as the kernel side compares it: absolute,
+/// without a slash at the end; by the name given and by that without symbolic links.
+fn prefixes(wanted: &[PathBuf], excluded: &[PathBuf]) -> Result<hello_file_prefixes> {
+    let mut prefixes = hello_file_prefixes::default();
+    let both = wanted.iter().map(|path| (path, false));
+    for (path, is_excluded) in both.chain(excluded.iter().map(|path| (path, true))) {
+        let given = std::path::absolute(path).with_context(|| path.display().to_string())?;
+        let real = std::fs::canonicalize(path).ok();
+        for path in [Some(&given), real.as_ref().filter(|real| **real != given)] {
+            let Some(path) = path else { continue };
+            let bytes = path.as_os_str().as_bytes();
+            let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
+            let room = prefixes.prefix.get_mut(prefixes.count as usize);
+            let Some(prefix) = room.filter(|prefix| bytes.len() <= prefix.text.len()) else {
+                return Err(UsageError(format!(
+                    "--path, --exclude-path: there is room for {} paths of {} bytes, and one \
+                     that leads over a symbolic link takes two",
+                    prefixes.prefix.len(),
+                    prefixes.prefix[0].text.len()
+                ))
+                .into());
+            };
+            prefix.text[..bytes.len()].copy_from_slice(bytes);
+            prefix.len = u32::try_from(bytes.len())?;
+            prefix.excluded = u32::from(is_excluded);
+            prefixes.count += 1;
+            prefixes.wanted += u32::from(!is_excluded);
+        }
+    }
+    Ok(prefixes)
+}
+
 fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireError> {
     let event: hello_file_event = wire::decode(record)?;
-    let path = wire::tail::<hello_file_event>(record, event.path_len as usize)?;
+    let text =
+        |at: u32, len: u32| wire::part::<hello_file_event>(record, at as usize, len as usize);
+    let path = text(event.path_at, event.path_len)?;
+    let given = text(event.given_at, event.given_len)?;
+    let latency = host.with_latency.then_some(event.latency);
     output.event(&FileRow {
         who: host.who(&wire::decode(record)?),
+        path: (event.path_known != 0).then(|| tidy(path)),
+        given: (event.unreadable == 0 || event.given_len > 0).then_some(given),
+        latency,
         event,
-        path,
     });
     Ok(())
+}
+
+/// Without the doubled slashes and the dots that a path as given may have. What `..`
+/// means only the file system knows: it stays.
+fn tidy(path: &[u8]) -> Cow<'_, [u8]> {
+    let is_tidy = |name: &[u8]| !name.is_empty() && name != b".";
+    let mut names = path.split(|byte| *byte == b'/').skip(1);
+    if path.len() > 1 && names.all(is_tidy) {
+        return path.into();
+    }
+    let mut tidy = Vec::new();
+    for name in path
+        .split(|byte| *byte == b'/')
+        .filter(|name| is_tidy(name))
+    {
+        tidy.push(b'/');
+        tidy.extend(name);
+    }
+    if tidy.is_empty() {
+        tidy.push(b'/');
+    }
+    tidy.into()
 }
 
 struct FileRow<'a> {
     who: Who<'a>,
     event: hello_file_event,
-    path: &'a [u8],
+    /// Absolute; `None` if it is not known.
+    path: Option<Cow<'a, [u8]>>,
+    /// `None` if its memory could not be read.
+    given: Option<&'a [u8]>,
+    /// With `--latency`; 0 where it is not known.
+    latency: Option<u64>,
 }
 
 impl FileRow<'_> {
@@ -92,13 +219,44 @@ impl FileRow<'_> {
             hello_open_via::HELLO_VIA_OPENAT => "openat",
             hello_open_via::HELLO_VIA_OPENAT2 => "openat2",
             hello_open_via::HELLO_VIA_CREAT => "creat",
+            hello_open_via::HELLO_VIA_NAME_TO_HANDLE_AT => "name_to_handle_at",
+            hello_open_via::HELLO_VIA_OPEN_BY_HANDLE_AT => "open_by_handle_at",
+            hello_open_via::HELLO_VIA_IO_URING => "io_uring",
             _ => "?",
         }
     }
 
-    /// The path, or null if it could not be read.
-    fn path(&self) -> Option<&[u8]> {
-        (self.event.unreadable == 0 || !self.path.is_empty()).then_some(self.path)
+    fn flags(&self) -> String {
+        if hello_open_via(self.event.via) == hello_open_via::HELLO_VIA_NAME_TO_HANDLE_AT {
+            flags::at_flags(self.event.flags)
+        } else {
+            flags::open_flags(self.event.flags)
+        }
+    }
+
+    fn has(&self, flag: hello_path_flags) -> bool {
+        self.event.path_flags & flag.0 != 0
+    }
+
+    fn has_descriptor(&self) -> bool {
+        self.event.no_descriptor == 0
+            && hello_open_via(self.event.via) != hello_open_via::HELLO_VIA_NAME_TO_HANDLE_AT
+    }
+
+    fn path_cell(&self, cell: &mut Vec<u8>) {
+        let Some(path) = &self.path else {
+            return cell.push(b'?');
+        };
+        if self.has(hello_path_flags::HELLO_PATH_CUT) {
+            cell.extend(b"...");
+        }
+        quoted(cell, path);
+        if self.has(hello_path_flags::HELLO_GIVEN_CUT) {
+            cell.extend(b"...");
+        }
+        if self.has(hello_path_flags::HELLO_PATH_DELETED) {
+            cell.extend(b" (deleted)");
+        }
     }
 }
 
@@ -111,35 +269,101 @@ impl Row for FileRow<'_> {
         if self.who.cell(column, cell) {
             return;
         }
+        let event = &self.event;
         let _ = match column {
-            "RESULT" => match errno_name(self.event.ret) {
+            "RESULT" => match errno_name(event.ret) {
                 Some(name) => write!(cell, "{name}"),
-                None => write!(cell, "{}", self.event.ret),
+                None if event.ret >= 0 && !self.has_descriptor() => write!(cell, "ok"),
+                None => write!(cell, "{}", event.ret),
             },
             "VIA" => write!(cell, "{}", self.via()),
-            "FLAGS" => write!(cell, "{}", open_flags(self.event.flags)),
+            "FLAGS" => write!(cell, "{}", self.flags()),
+            "MODE" if flags::makes_a_file(event.flags) => write!(cell, "{:04o}", event.mode),
+            "DIRFD" if event.dfd != libc::AT_FDCWD => write!(cell, "{}", event.dfd),
+            "MODE" | "DIRFD" => write!(cell, "-"),
+            "ABI" => write!(cell, "{}", Abi::from_raw(event.abi).name()),
+            "LATENCY" => match self.latency {
+                None | Some(0) => write!(cell, "-"),
+                Some(time) => write!(cell, "{}.{:03}", time / 1000, time % 1000),
+            },
+            "GIVEN" => {
+                match self.given {
+                    Some(given) => quoted(cell, given),
+                    None => cell.push(b'?'),
+                }
+                Ok(())
+            }
             _ => {
-                quoted(cell, self.path().unwrap_or(b"?"));
+                self.path_cell(cell);
                 Ok(())
             }
         };
-        if column == "PATH" && self.event.truncated != 0 {
-            cell.extend(b"...");
-        }
     }
 
     fn json(&self, object: &mut Object<'_>) {
+        let event = &self.event;
         self.who.json(object);
-        match self.path() {
-            Some(path) => object.bytes("path_given", path),
-            None => object.null("path_given"),
+        object.opt_bytes("path", self.path.as_deref());
+        object.opt_bytes("path_given", self.given);
+        object.bool("deleted", self.has(hello_path_flags::HELLO_PATH_DELETED));
+        object.bool(
+            "unreachable",
+            self.has(hello_path_flags::HELLO_PATH_OUTSIDE),
+        );
+        object.bool(
+            "truncated",
+            self.has(hello_path_flags::HELLO_PATH_CUT)
+                || self.has(hello_path_flags::HELLO_GIVEN_CUT),
+        );
+        object.str("flags", &self.flags());
+        object.num("mode", event.mode);
+        object.num("dirfd", event.dfd);
+        if event.ret < 0 || self.has_descriptor() {
+            object.num("ret", event.ret);
+        } else {
+            object.null("ret");
         }
-        object.str("flags", &open_flags(self.event.flags));
-        object.num("mode", self.event.mode);
-        object.num("dirfd", self.event.dfd);
-        object.num("ret", self.event.ret);
-        object.opt_str("errno", errno_name(self.event.ret));
+        object.opt_str("errno", errno_name(event.ret));
         object.str("via", self.via());
-        object.str("abi", Abi::from_raw(self.event.abi).name());
+        object.str("abi", Abi::from_raw(event.abi).name());
+        match self.latency {
+            None => {}
+            Some(0) => object.null("latency_ns"),
+            Some(time) => object.num("latency_ns", time),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tidy_paths() {
+        let of = |path: &str| String::from_utf8_lossy(&tidy(path.as_bytes())).into_owned();
+        assert_eq!(of(""), "/");
+        assert_eq!(of("/"), "/");
+        assert_eq!(of("/etc/passwd"), "/etc/passwd");
+        assert_eq!(of("/tmp//./a/../.b/..c/"), "/tmp/a/../.b/..c");
+        assert_eq!(of("/."), "/");
+    }
+
+    #[test]
+    fn paths_to_compare_with() {
+        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
+        let prefixes = prefixes(&paths(&["/", "/nope/x/"]), &paths(&["/nope/x/y"])).expect("fit");
+        assert_eq!((prefixes.count, prefixes.wanted), (3, 2));
+        let text = |at: usize| {
+            let prefix = &prefixes.prefix[at];
+            &prefix.text[..prefix.len as usize]
+        };
+        assert_eq!(
+            [text(0), text(1), text(2)],
+            [&b""[..], b"/nope/x", b"/nope/x/y"]
+        );
+        assert_eq!(prefixes.prefix[2].excluded, 1);
+        let long = format!("/{}", "x".repeat(256));
+        assert!(super::prefixes(&paths(&[&long]), &[]).is_err());
+        assert!(super::prefixes(&paths(&["/nope"; 9]), &[]).is_err());
     }
 }

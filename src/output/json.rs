@@ -58,6 +58,12 @@ impl<'a> Object<'a> {
         let _ = write!(self.line, "\"{value}\"");
     }
 
+    /// True or false.
+    pub fn bool(&mut self, key: &str, value: bool) {
+        self.key(key);
+        let _ = write!(self.line, "{value}");
+    }
+
     /// Null.
     pub fn null(&mut self, key: &str) {
         self.key(key);
@@ -78,6 +84,14 @@ impl<'a> Object<'a> {
                 }
                 self.line.push(b'"');
             }
+        }
+    }
+
+    /// Bytes from a process, or null.
+    pub fn opt_bytes(&mut self, key: &str, value: Option<&[u8]>) {
+        match value {
+            Some(value) => self.bytes(key, value),
+            None => self.null(key),
         }
     }
 

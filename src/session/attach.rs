@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Which programs of an object are loaded for a hook, and what they are attached to.
 //!
-//! A program's section says its hook: `?kprobe`, `?fentry`, `?tp/…`, `?raw_tp/…`.
+//! A program's section says its hook: `?kprobe`, `?fentry`, `?tp/…`, `?raw_tp/…`. One
+//! that names a function (`?fexit/do_filp_open`) is for kernels that have it.
 //! Programs named `hello_…` keep the filters true and belong to no hook.
 
 use anyhow::Context as _;
@@ -24,8 +25,8 @@ pub(crate) fn section_hook(section: &str) -> Option<(Hook, Option<&str>)> {
         None => (section, None),
     };
     let hook = match kind {
-        "kprobe" => Hook::Kprobe,
-        "fentry" => Hook::Fentry,
+        "kprobe" | "kretprobe" => Hook::Kprobe,
+        "fentry" | "fexit" => Hook::Fentry,
         "tp" => Hook::Tracepoint,
         "raw_tp" => Hook::RawTp,
         _ => return None,
@@ -98,8 +99,17 @@ pub(super) fn choose_programs(
             continue; // select.rs decides on those
         }
         let section = program.section().to_string_lossy().into_owned();
-        let mut wanted = section_hook(&section).is_some_and(|(of, _)| of == hook);
-        if wanted && is_by_function(hook) {
+        let target = section_hook(&section).and_then(|(_, target)| target);
+        let mut wanted = section_hook(&section).is_some_and(|(of, _)| of == hook)
+            && !setup.leaves_out(&program_name);
+        if let (true, Hook::Fentry, Some(function)) = (wanted, hook, target) {
+            wanted = program
+                .set_attach_target(0, Some(function.to_owned()))
+                .is_ok();
+            if wanted {
+                taken.push(function.to_owned());
+            }
+        } else if wanted && is_by_function(hook) && target.is_none() {
             let call = names.get(index / ENTRIES);
             index += 1;
             wanted = call.is_some();
@@ -114,6 +124,9 @@ pub(super) fn choose_programs(
         }
         program.set_autoload(wanted);
     }
+    if hook == Hook::Fentry {
+        check_functions(setup, &taken)?;
+    }
     if hook == Hook::Fentry
         && let Some(call) = names.iter().find(|call| !taken.contains(&native(call)))
     {
@@ -123,6 +136,16 @@ pub(super) fn choose_programs(
         );
     }
     Ok(taken)
+}
+
+/// Is there a program on one function of each group?
+fn check_functions(setup: &Setup, taken: &[String]) -> Result<()> {
+    let is_taken = |name: &str| taken.iter().any(|taken| taken == name);
+    let missing = |group: &&&[&str]| !group.iter().any(|name| is_taken(name));
+    match setup.functions.iter().find(missing) {
+        Some(group) => bail!("this kernel has no function {}", group.join(" or ")),
+        None => Ok(()),
+    }
 }
 
 fn is_by_function(hook: Hook) -> bool {
@@ -136,9 +159,7 @@ fn native(call: &str) -> String {
 fn count(object: &OpenObject, hook: Hook) -> usize {
     object
         .progs()
-        .filter(|program| {
-            section_hook(&program.section().to_string_lossy()).is_some_and(|(of, _)| of == hook)
-        })
+        .filter(|program| section_hook(&program.section().to_string_lossy()) == Some((hook, None)))
         .count()
 }
 
@@ -172,12 +193,24 @@ pub(super) fn attach(
     } else {
         Vec::new()
     };
-    for (index, program) in loaded().filter(|program| !is_filter(program)).enumerate() {
+    let mut index = 0;
+    for program in loaded().filter(|program| !is_filter(program)) {
         let section = program.section().to_string_lossy();
         match section_hook(&section) {
-            Some((Hook::Kprobe, _)) => {
-                for function in functions(&program.name().to_string_lossy(), names[index / ENTRIES])
-                {
+            Some((Hook::Kprobe, Some(function))) => {
+                match program.attach_kprobe(section.starts_with("kret"), function) {
+                    Ok(link) => {
+                        links.push(link);
+                        targets.push(function.to_owned());
+                    }
+                    Err(error) if error.kind() == ErrorKind::NotFound => {}
+                    Err(error) => return Err(denied(&error, &format!("attach to {function}"))),
+                }
+            }
+            Some((Hook::Kprobe, None)) => {
+                let call = names[index / ENTRIES];
+                index += 1;
+                for function in functions(&program.name().to_string_lossy(), call) {
                     match program.attach_kprobe(false, &function) {
                         Ok(link) => {
                             links.push(link);
@@ -190,13 +223,22 @@ pub(super) fn attach(
                 }
             }
             Some((Hook::Fentry, _)) => links.push(by_section(&program)?),
-            Some((_, Some(target))) => {
-                links.push(by_section(&program)?);
-                targets.push(target.replace('/', ":"));
-            }
+            Some((_, Some(target))) => match program.attach() {
+                Ok(link) => {
+                    links.push(link);
+                    targets.push(target.replace('/', ":"));
+                }
+                // A tracepoint that only newer kernels have.
+                Err(error) if error.kind() == ErrorKind::NotFound && !targets.is_empty() => {}
+                Err(error) => return Err(denied(&error, &format!("attach to {section}"))),
+            },
             _ => {} // reached by tail call
         }
     }
+    if is_by_function(hook) {
+        check_functions(setup, &targets)?;
+    }
+    targets.dedup();
     if let Some(call) = names.iter().find(|call| !targets.contains(&native(call))) {
         bail!("this kernel has no function {}", native(call));
     }

@@ -89,6 +89,15 @@ pub struct Setup {
     pub config: hello_config,
     /// Maps that `--pin` keeps, and their names there.
     pub pins: Vec<(&'static str, String)>,
+    /// What else is set before load: sections of read-only data, and their content.
+    pub rodata: Vec<(&'static str, Vec<u8>)>,
+    /// Kernel functions that a program must be on, by those hooks: one of each group.
+    pub functions: &'static [&'static [&'static str]],
+    /// Programs and maps that this run has no use for; a name that ends with `*`
+    /// stands for all that begin so.
+    pub leave_out: Vec<&'static str>,
+    /// Maps that only one hook has a use for.
+    pub maps_of: &'static [(&'static str, Hook)],
 }
 
 impl Setup {
@@ -99,7 +108,21 @@ impl Setup {
             calls: Vec::new(),
             config: hello_config::default(),
             pins: Vec::new(),
+            rodata: Vec::new(),
+            functions: &[],
+            leave_out: Vec::new(),
+            maps_of: &[],
         }
+    }
+
+    /// Has this run no use for the program or map of that name?
+    fn leaves_out(&self, name: &str) -> bool {
+        self.leave_out
+            .iter()
+            .any(|out| match out.strip_suffix('*') {
+                Some(begin) => name.starts_with(begin),
+                None => name == *out,
+            })
     }
 
     /// A mode that runs at these calls only.

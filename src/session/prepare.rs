@@ -57,13 +57,25 @@ pub(super) fn prepare(
         }
     }
     look_for_containers(cx, object, &mut config)?;
+    for mut map in object.maps_mut() {
+        let name = map.name().to_string_lossy().into_owned();
+        let of = setup.maps_of.iter().find(|(map, _)| *map == name);
+        if setup.leaves_out(&name) || of.is_some_and(|(_, of)| *of != hook) {
+            map.set_autocreate(false)?;
+        }
+    }
     let taken = attach::choose_programs(object, setup, hook)?;
     cx.select.configure(object, &mut config)?;
-    let mut maps = object.maps_mut();
-    maps.find(|map| map.name() == ".rodata.hello")
-        .context("the object has no configuration")?
-        .set_initial_value(wire::bytes(&config))
-        .context("the configuration does not fit: kernel and user side disagree")?;
+    let mut config = vec![(".rodata.hello", wire::bytes(&config).to_vec())];
+    config.extend(setup.rodata.iter().cloned());
+    for (section, bytes) in config {
+        object
+            .maps_mut()
+            .find(|map| map.name() == section)
+            .with_context(|| format!("the object has no {section}"))?
+            .set_initial_value(&bytes)
+            .context("the configuration does not fit: kernel and user side disagree")?;
+    }
     Ok((plan, taken))
 }
 

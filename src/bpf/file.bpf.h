@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Records of opens: which call it was, what it was given, which file it meant. The
+ * programs that fill them are in file.bpf.c.
+ */
+#ifndef HELLO_FILE_BPF_H
+#define HELLO_FILE_BPF_H
+
+#include "event.bpf.h"
+#include "path.bpf.h"
+#include "slot.bpf.h"
+
+enum hello_open_via {
+	HELLO_VIA_NONE = 0,
+	HELLO_VIA_OPEN = 1,
+	HELLO_VIA_OPENAT = 2,
+	HELLO_VIA_OPENAT2 = 3,
+	HELLO_VIA_CREAT = 4,
+	HELLO_VIA_NAME_TO_HANDLE_AT = 5,
+	HELLO_VIA_OPEN_BY_HANDLE_AT = 6,
+	HELLO_VIA_IO_URING = 7,
+};
+
+/* Two texts follow; offsets count from the end of this. */
+struct hello_file_event {
+	struct hello_task task;
+	u64 flags;
+	u64 mode;
+	s64 ret;
+	u64 latency; /* ns; 0: not known */
+	u32 via;     /* enum hello_open_via */
+	u32 abi;     /* enum hello_abi */
+	s32 dfd;
+	u32 path_at; /* absolute */
+	u32 path_len;
+	u32 given_at; /* as the caller gave it */
+	u32 given_len;
+	u32 path_known;
+	u32 path_flags; /* enum hello_path_flags */
+	u32 unreadable; /* the caller's memory could not be read */
+	u32 no_descriptor; /* ret is 0 or an error, never a descriptor */
+	u32 pad;
+};
+
+HELLO_EXPORT(hello_file_event);
+enum hello_open_via export_hello_open_via __attribute__((unused));
+enum hello_path_flags export_hello_path_flags __attribute__((unused));
+
+#define AT_FDCWD -100
+#define O_CREAT_WRONLY_TRUNC 01101 /* what creat(2) stands for, all ABIs here */
+#define RESOLVE_IN_ROOT 0x10	   /* include/uapi/linux/openat2.h */
+#define PF_IO_WORKER 0x10	   /* include/linux/sched.h */
+#define LOOKUP_CACHED 0x200000	   /* include/linux/namei.h, Linux 5.12 */
+#define IORING_OP_OPENAT 18
+#define IORING_OP_OPENAT2 28
+#define EAGAIN 11
+
+/* An open as its caller asked for it. */
+struct open_args {
+	u64 path; /* user addresses */
+	u64 flags;
+	u64 mode;
+	u64 resolve;
+	u32 via;
+	s32 dfd;
+	u64 how;
+};
+
+enum {
+	FILE_SLOTS = 64,
+	FILE_HEAD = 256, /* room for the event before its texts */
+	/* The path ends here, a slash or nothing stands here, the given path begins after. */
+	FILE_PATH_END = FILE_HEAD + HELLO_PATH_SIZE,
+	FILE_GIVEN = FILE_PATH_END + 1,
+	FILE_TEXT = FILE_GIVEN + 2 * PATH_MAX + FILE_HEAD,
+};
+
+_Static_assert(sizeof(struct hello_file_event) <= FILE_HEAD, "no room for the event");
+
+struct file_slot {
+	struct hello_claim claim;
+	struct hello_file_event event;
+	u32 at;	   /* where the path begins, of HELLO_PATH_SIZE */
+	u32 given; /* bytes of the given path */
+	u8 text[FILE_TEXT];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, FILE_SLOTS);
+	__type(key, u32);
+	__type(value, struct file_slot);
+} file_slots SEC(".maps");
+
+enum {
+	FILE_PREFIXES = 8,
+	FILE_PREFIX_SIZE = 256,
+};
+
+/* A path that is wanted (--path), or not (--exclude-path): what lies below it. */
+struct hello_file_prefix {
+	u8 text[FILE_PREFIX_SIZE];
+	u32 len;
+	u32 excluded;
+};
+
+struct hello_file_prefixes {
+	struct hello_file_prefix prefix[FILE_PREFIXES];
+	u32 count;
+	u32 wanted; /* how many of them are */
+};
+
+HELLO_EXPORT(hello_file_prefixes);
+
+const volatile struct hello_file_prefixes prefixes SEC(".rodata.file") = {};
+
+static __always_inline u32 via_of(struct hello_call call)
+{
+	if (call.abi == HELLO_ABI_COMPAT) {
+		switch (call.nr) {
+		case COMPAT_NR_open:
+			return HELLO_VIA_OPEN;
+		case COMPAT_NR_openat:
+			return HELLO_VIA_OPENAT;
+		case COMPAT_NR_openat2:
+			return HELLO_VIA_OPENAT2;
+		case COMPAT_NR_creat:
+			return HELLO_VIA_CREAT;
+		case COMPAT_NR_name_to_handle_at:
+			return HELLO_VIA_NAME_TO_HANDLE_AT;
+		case COMPAT_NR_open_by_handle_at:
+			return HELLO_VIA_OPEN_BY_HANDLE_AT;
+		}
+		return HELLO_VIA_NONE;
+	}
+	switch (call.nr) {
+#ifdef NR_open /* newer architectures have openat only */
+	case NR_open:
+		return HELLO_VIA_OPEN;
+	case NR_creat:
+		return HELLO_VIA_CREAT;
+#endif
+	case NR_openat:
+		return HELLO_VIA_OPENAT;
+	case NR_openat2:
+		return HELLO_VIA_OPENAT2;
+	case NR_name_to_handle_at:
+		return HELLO_VIA_NAME_TO_HANDLE_AT;
+	case NR_open_by_handle_at:
+		return HELLO_VIA_OPEN_BY_HANDLE_AT;
+	}
+	return HELLO_VIA_NONE;
+}
+
+/* Sorts a call's first five arguments by what they mean to this call. */
+static __always_inline struct open_args open_args(u32 via, u64 a, u64 b, u64 c, u64 d, u64 e)
+{
+	struct open_args args = { .via = via, .dfd = AT_FDCWD };
+
+	switch (via) {
+	case HELLO_VIA_OPEN:
+		args.path = a;
+		args.flags = (u32)b;
+		args.mode = (u32)c;
+		break;
+	case HELLO_VIA_CREAT:
+		args.path = a;
+		args.flags = O_CREAT_WRONLY_TRUNC;
+		args.mode = (u32)b;
+		break;
+	case HELLO_VIA_OPENAT:
+		args.dfd = a;
+		args.path = b;
+		args.flags = (u32)c;
+		args.mode = (u32)d;
+		break;
+	case HELLO_VIA_OPENAT2:
+		args.dfd = a;
+		args.path = b;
+		args.how = c;
+		break;
+	case HELLO_VIA_NAME_TO_HANDLE_AT:
+		args.dfd = a;
+		args.path = b;
+		args.flags = (u32)e;
+		break;
+	case HELLO_VIA_OPEN_BY_HANDLE_AT:
+		args.dfd = a;
+		args.flags = (u32)c;
+		break;
+	}
+	return args;
+}
+
+/* The same from the caller's registers, which a call leaves as they were. */
+static __always_inline struct open_args args_of(struct pt_regs *regs, struct hello_call call,
+						u32 via)
+{
+	struct open_args args;
+
+#if defined(__TARGET_ARCH_x86)
+	if (call.abi == HELLO_ABI_COMPAT)
+		args = open_args(via, (u32)BPF_CORE_READ(regs, bx), (u32)BPF_CORE_READ(regs, cx),
+				 (u32)BPF_CORE_READ(regs, dx), (u32)BPF_CORE_READ(regs, si),
+				 (u32)BPF_CORE_READ(regs, di));
+	else
+		args = open_args(via, BPF_CORE_READ(regs, di), BPF_CORE_READ(regs, si),
+				 BPF_CORE_READ(regs, dx), BPF_CORE_READ(regs, r10),
+				 BPF_CORE_READ(regs, r8));
+#elif defined(__TARGET_ARCH_arm64)
+	/* regs[0] holds the result by now. */
+	args = open_args(via, BPF_CORE_READ(regs, orig_x0), BPF_CORE_READ(regs, regs[1]),
+			 BPF_CORE_READ(regs, regs[2]), BPF_CORE_READ(regs, regs[3]),
+			 BPF_CORE_READ(regs, regs[4]));
+#endif
+	return args;
+}
+
+static __always_inline struct file_slot *slot_at(u64 owner, u32 try)
+{
+	u32 index = ((owner ^ owner >> 7 ^ owner >> 32) + try) % FILE_SLOTS;
+
+	return bpf_map_lookup_elem(&file_slots, &index);
+}
+
+static __always_inline struct file_slot *find_slot(u64 owner)
+{
+	struct file_slot *slot;
+	u32 try;
+
+	for (try = 0; try < 4; try++) {
+		slot = slot_at(owner, try);
+		if (slot && hello_claimed(&slot->claim, owner))
+			return slot;
+	}
+	return NULL;
+}
+
+static __always_inline struct file_slot *new_slot(u64 owner)
+{
+	/* Left over, if the return of an earlier call was missed. */
+	struct file_slot *slot = find_slot(owner);
+	u32 try;
+
+	for (try = 0; !slot && try < 4; try++) {
+		slot = slot_at(owner, try);
+		if (slot && !hello_claim(&slot->claim, owner))
+			slot = NULL;
+	}
+	if (!slot)
+		return NULL;
+	__builtin_memset(&slot->event, 0, sizeof(slot->event));
+	slot->at = HELLO_PATH_SIZE;
+	slot->given = 0;
+	return slot;
+}
+
+/* Takes the result of reading the given path: its length with the NUL, or an error. */
+static __always_inline void given(struct file_slot *slot, long len)
+{
+	if (len <= 0)
+		slot->event.unreadable = 1;
+	else
+		slot->given = len - 1;
+}
+
+static __always_inline void given_by_kernel(struct file_slot *slot, const char *name)
+{
+	given(slot, bpf_probe_read_kernel_str(slot->text + FILE_GIVEN, PATH_MAX, name));
+}
+
+static __always_inline void given_by_user(struct file_slot *slot, struct open_args *args)
+{
+	struct open_how how = {};
+
+	if (args->how) {
+		if (bpf_probe_read_user(&how, sizeof(how), (void *)args->how))
+			slot->event.unreadable = 1;
+		args->flags = how.flags;
+		args->mode = how.mode;
+		args->resolve = how.resolve;
+	}
+	if (args->via == HELLO_VIA_OPEN_BY_HANDLE_AT)
+		return;
+	/* One byte more than a path can have tells a long one from a cut one. */
+	given(slot, bpf_probe_read_user_str(slot->text + FILE_GIVEN, PATH_MAX + 1,
+					    (void *)args->path));
+	if (slot->given >= PATH_MAX) {
+		slot->given = PATH_MAX - 1;
+		slot->event.path_flags |= HELLO_GIVEN_CUT;
+	}
+}
+
+/* The open file behind a descriptor of this process. */
+static __always_inline struct file *file_of(s64 fd)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
+	struct file **files = BPF_CORE_READ(table, fd);
+	struct file *file = NULL;
+
+	if (fd < 0 || fd >= BPF_CORE_READ(table, max_fds))
+		return NULL;
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	return file;
+}
+
+/* A file is told by its own path. */
+static __always_inline void path_of_file(struct file_slot *slot, struct file *file)
+{
+	struct hello_file_event *event = &slot->event;
+
+	if (!file)
+		return;
+	event->path_flags = 0;
+	slot->at = hello_path(slot->text + FILE_HEAD, &file->f_path, &event->path_flags);
+	event->path_at = 0;
+	event->path_len = HELLO_PATH_SIZE - slot->at;
+	event->path_known = 1;
+}
+
+/* Where there is no file: what was asked for, from where it was asked. */
+static __always_inline void path_of_failure(struct file_slot *slot, const struct open_args *args)
+{
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct hello_file_event *event = &slot->event;
+	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct path *from = NULL;
+	struct file *file;
+
+	if (args->via == HELLO_VIA_OPEN_BY_HANDLE_AT || event->unreadable)
+		return;
+	if (slot->text[FILE_GIVEN] == '/' && !(args->resolve & RESOLVE_IN_ROOT)) {
+		event->path_at = FILE_GIVEN - FILE_PATH_END;
+		event->path_len = slot->given;
+		event->path_known = 1;
+		return;
+	}
+	if (args->dfd == AT_FDCWD) {
+		from = &fs->pwd;
+	} else {
+		file = file_of(args->dfd);
+		if (file)
+			from = &file->f_path;
+	}
+	if (!from)
+		return; /* EBADF */
+	slot->at = hello_path(slot->text + FILE_HEAD, from, &event->path_flags);
+	event->path_flags &= ~HELLO_PATH_DELETED; /* that is the folder */
+	slot->text[FILE_PATH_END] = '/';
+	event->path_at = 0;
+	event->path_len = HELLO_PATH_SIZE - slot->at;
+	if (slot->given)
+		event->path_len += 1 + slot->given;
+	event->path_known = 1;
+}
+
+static __always_inline bool below(struct file_slot *slot, u32 start, u32 k)
+{
+	u32 len = prefixes.prefix[k].len, i;
+
+	if (slot->event.path_len < len)
+		return false;
+	for (i = 0; i < FILE_PREFIX_SIZE && i < len; i++)
+		if (slot->text[(start + i) & 8191] != prefixes.prefix[k].text[i])
+			return false;
+	return slot->event.path_len == len || slot->text[(start + len) & 8191] == '/';
+}
+
+/* By --path and --exclude-path. A path that is not known is not below anything. */
+static __always_inline bool path_wanted(struct file_slot *slot)
+{
+	u32 start = FILE_HEAD + slot->at + slot->event.path_at;
+	bool wanted = !prefixes.wanted;
+	u32 k;
+
+	if (!slot->event.path_known)
+		return wanted;
+	for (k = 0; k < FILE_PREFIXES && k < prefixes.count; k++) {
+		if (!below(slot, start, k))
+			continue;
+		if (prefixes.prefix[k].excluded)
+			return false;
+		wanted = true;
+	}
+	return wanted;
+}
+
+/* Sends the event and its texts, which are made one piece by putting it before them. */
+static __always_inline void send(void *ctx, struct hello_ledger *ledger, struct file_slot *slot)
+{
+	u32 at = slot->at, given = slot->given, size;
+	u8 *record;
+
+	if (at > HELLO_PATH_SIZE || given >= PATH_MAX)
+		return; /* never: for the verifier */
+	slot->event.given_at = HELLO_PATH_SIZE - at + FILE_GIVEN - FILE_PATH_END;
+	slot->event.given_len = given;
+	record = slot->text + FILE_HEAD - sizeof(slot->event) + at;
+	bpf_probe_read_kernel(record, sizeof(slot->event), &slot->event);
+	size = sizeof(slot->event) + slot->event.given_at + given;
+	if (size > sizeof(slot->event) + 2 * PATH_MAX)
+		return;
+	hello_emit(ctx, ledger, record, size);
+}
+
+#endif /* HELLO_FILE_BPF_H */

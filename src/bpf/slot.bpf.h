@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Room for a record that is too large for a program's stack: slots of an array that
+ * are claimed and given back. Not memory of each CPU: a program may be preempted in
+ * the middle of a record by another that makes one on the same CPU, and a record may
+ * be begun by one program and ended by another, elsewhere.
+ */
+#ifndef HELLO_SLOT_BPF_H
+#define HELLO_SLOT_BPF_H
+
+#include "hello.bpf.h"
+
+/* The first field of a slot. */
+struct hello_claim {
+	u64 claims; /* 1: somebody's */
+	u64 owner;
+};
+
+/*
+ * Who finds 1 after adding 1 has it; of two at the same time, both may find 2, and go
+ * without. Kernels before 5.12 have no atomic that returns what it found.
+ */
+static __always_inline bool hello_claim(struct hello_claim *claim, u64 owner)
+{
+	hello_atomic_inc(&claim->claims);
+	if (*(volatile u64 *)&claim->claims == 1) {
+		claim->owner = owner;
+		return true;
+	}
+	hello_atomic_dec(&claim->claims);
+	return false;
+}
+
+static __always_inline bool hello_claimed(struct hello_claim *claim, u64 owner)
+{
+	return claim->owner == owner && claim->claims;
+}
+
+static __always_inline void hello_unclaim(struct hello_claim *claim)
+{
+	claim->owner = 0;
+	hello_atomic_dec(&claim->claims);
+}
+
+#endif /* HELLO_SLOT_BPF_H */
