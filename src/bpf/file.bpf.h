@@ -67,7 +67,6 @@ struct open_args {
 };
 
 enum {
-	FILE_SLOTS = 64,
 	FILE_HEAD = 256, /* room for the event before its texts */
 	/* The path ends here, a slash or nothing stands here, the given path begins after. */
 	FILE_PATH_END = FILE_HEAD + HELLO_PATH_SIZE,
@@ -80,14 +79,16 @@ _Static_assert(sizeof(struct hello_file_event) <= FILE_HEAD, "no room for the ev
 struct file_slot {
 	struct hello_claim claim;
 	struct hello_file_event event;
+	u32 index; /* of this slot */
 	u32 at;	   /* where the path begins, of HELLO_PATH_SIZE */
 	u32 given; /* bytes of the given path */
+	u32 pad;
 	u8 text[FILE_TEXT];
 };
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, FILE_SLOTS);
+	__uint(max_entries, HELLO_SLOTS);
 	__type(key, u32);
 	__type(value, struct file_slot);
 } file_slots SEC(".maps");
@@ -218,9 +219,12 @@ static __always_inline struct open_args args_of(struct pt_regs *regs, struct hel
 
 static __always_inline struct file_slot *slot_at(u64 owner, u32 try)
 {
-	u32 index = ((owner ^ owner >> 7 ^ owner >> 32) + try) % FILE_SLOTS;
+	u32 index = ((owner ^ owner >> 7 ^ owner >> 32) + try) % HELLO_SLOTS;
+	struct file_slot *slot = bpf_map_lookup_elem(&file_slots, &index);
 
-	return bpf_map_lookup_elem(&file_slots, &index);
+	if (slot)
+		slot->index = index;
+	return slot;
 }
 
 static __always_inline struct file_slot *find_slot(u64 owner)
@@ -313,7 +317,7 @@ static __always_inline void path_of_file(struct file_slot *slot, struct file *fi
 	if (!file)
 		return;
 	event->path_flags = 0;
-	slot->at = hello_path(slot->text + FILE_HEAD, &file->f_path, &event->path_flags);
+	slot->at = hello_path(slot->text + FILE_HEAD, slot->index, &file->f_path, &event->path_flags);
 	event->path_at = 0;
 	event->path_len = HELLO_PATH_SIZE - slot->at;
 	event->path_known = 1;
@@ -345,7 +349,7 @@ static __always_inline void path_of_failure(struct file_slot *slot, const struct
 	}
 	if (!from)
 		return; /* EBADF */
-	slot->at = hello_path(slot->text + FILE_HEAD, from, &event->path_flags);
+	slot->at = hello_path(slot->text + FILE_HEAD, slot->index, from, &event->path_flags);
 	event->path_flags &= ~HELLO_PATH_DELETED; /* that is the folder */
 	slot->text[FILE_PATH_END] = '/';
 	event->path_at = 0;

@@ -7,12 +7,13 @@
 #ifndef HELLO_PATH_BPF_H
 #define HELLO_PATH_BPF_H
 
-#include "hello.bpf.h"
+#include "slot.bpf.h"
 
 enum {
 	HELLO_PATH_SIZE = PATH_MAX, /* a path grows downward from here */
 	HELLO_NAME_SIZE = 256,	    /* one name: NAME_MAX and a byte */
-	HELLO_PATH_DEPTH = 160,	    /* names and mount points on the way up */
+	/* Squared: names of one letter, and mount points, on the way up. */
+	HELLO_PATH_STEPS = 46,
 };
 
 /* What to know about a path besides its text. */
@@ -23,54 +24,117 @@ enum hello_path_flags {
 	HELLO_GIVEN_CUT = 8,	/* longer than a path can be: the end of the given one is missing */
 };
 
-/*
- * Writes the path of `from`, a struct path of the kernel, so that it ends just before
- * text[HELLO_PATH_SIZE], and returns where it begins: there, for the root itself.
- * `text` has HELLO_NAME_SIZE bytes more, which only the verifier asks for.
- */
-static __noinline u32 hello_path(u8 *text, const struct path *from, u32 *flags)
-{
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct dentry *root = BPF_CORE_READ(task, fs, root.dentry);
-	struct vfsmount *root_mnt = BPF_CORE_READ(task, fs, root.mnt);
-	struct dentry *dentry = BPF_CORE_READ(from, dentry);
-	struct vfsmount *mnt = BPF_CORE_READ(from, mnt);
-	u32 at = HELLO_PATH_SIZE, i;
+/* A path on its way up. */
+struct hello_path_walk {
+	struct dentry *dentry; /* where it is */
+	struct vfsmount *mnt;
+	struct dentry *root; /* where it ends: the caller's root */
+	struct vfsmount *root_mnt;
+	u32 at; /* where the text begins by now */
+	u32 flags;
+	u8 text[HELLO_PATH_SIZE + HELLO_NAME_SIZE]; /* the verifier wants the latter */
+};
 
+/* One for each slot that a mode makes its records in; slot.bpf.h. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, HELLO_SLOTS);
+	__type(key, u32);
+	__type(value, struct hello_path_walk);
+} hello_paths SEC(".maps");
+
+/*
+ * One step up, to the folder or across a mount point; 0 when there is none left.
+ *
+ * A global function: the verifier looks at it once, on its own, and not again for each
+ * step and for each way by which a program may come here.
+ */
+__noinline int hello_path_step(u32 slot)
+{
+	struct hello_path_walk *walk = bpf_map_lookup_elem(&hello_paths, &slot);
+	struct dentry *dentry, *parent;
+	struct vfsmount *mnt;
+	u32 len, at;
+
+	if (!walk)
+		return 0;
+	dentry = walk->dentry;
+	mnt = walk->mnt;
+	if (dentry == walk->root && mnt == walk->root_mnt)
+		return 0;
+	parent = BPF_CORE_READ(dentry, d_parent);
+	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+		struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
+		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
+
+		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
+		walk->mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
+		if (above != mount)
+			return 1;
+	}
+	if (dentry == BPF_CORE_READ(mnt, mnt_root) || dentry == parent) {
+		walk->flags |= HELLO_PATH_OUTSIDE;
+		return 0;
+	}
+	len = BPF_CORE_READ(dentry, d_name.len);
+	at = walk->at;
+	if (len >= HELLO_NAME_SIZE || len + 1 > at) {
+		walk->flags |= HELLO_PATH_CUT;
+		return 0;
+	}
+	at = (at - len - 1) & (HELLO_PATH_SIZE - 1);
+	walk->text[at] = '/';
+	bpf_probe_read_kernel(walk->text + at + 1, len & (HELLO_NAME_SIZE - 1),
+			      BPF_CORE_READ(dentry, d_name.name));
+	walk->at = at;
+	walk->dentry = parent;
+	return 1;
+}
+
+/* Many steps; 0 when there is none left. In two loops, for the verifier walks each. */
+__noinline int hello_path_steps(u32 slot)
+{
+	u32 i;
+
+	for (i = 0; i < HELLO_PATH_STEPS; i++)
+		if (!hello_path_step(slot))
+			return 0;
+	return 1;
+}
+
+/*
+ * Puts the path of `from`, a struct path of the kernel, into `text` so that it ends at
+ * text[HELLO_PATH_SIZE], which has HELLO_NAME_SIZE bytes more. Returns where it begins:
+ * there, for the root itself.
+ */
+static __always_inline u32 hello_path(u8 *text, u32 slot, const struct path *from, u32 *flags)
+{
+	struct hello_path_walk *walk = bpf_map_lookup_elem(&hello_paths, &slot);
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct dentry *dentry = BPF_CORE_READ(from, dentry);
+	u32 at, i;
+
+	if (!walk)
+		return HELLO_PATH_SIZE;
+	walk->dentry = dentry;
+	walk->mnt = BPF_CORE_READ(from, mnt);
+	walk->root = BPF_CORE_READ(task, fs, root.dentry);
+	walk->root_mnt = BPF_CORE_READ(task, fs, root.mnt);
+	walk->at = HELLO_PATH_SIZE;
+	walk->flags = 0;
 	/* d_unlinked(): in no hash any more, and no root. */
 	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
-		*flags |= HELLO_PATH_DELETED;
-	for (i = 0; i < HELLO_PATH_DEPTH; i++) {
-		struct dentry *parent = BPF_CORE_READ(dentry, d_parent);
-		u32 len;
-
-		if (dentry == root && mnt == root_mnt)
-			return at;
-		if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
-			struct mount *mount =
-				(void *)mnt - bpf_core_field_offset(struct mount, mnt);
-			struct mount *above = BPF_CORE_READ(mount, mnt_parent);
-
-			if (above == mount)
-				break;
-			dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-			mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
-			continue;
-		}
-		if (dentry == parent)
+		walk->flags = HELLO_PATH_DELETED;
+	for (i = 0; i < HELLO_PATH_STEPS; i++)
+		if (!hello_path_steps(slot))
 			break;
-		len = BPF_CORE_READ(dentry, d_name.len);
-		if (len >= HELLO_NAME_SIZE || len + 1 > at) {
-			*flags |= HELLO_PATH_CUT;
-			return at;
-		}
-		at = (at - len - 1) & (HELLO_PATH_SIZE - 1);
-		text[at] = '/';
-		bpf_probe_read_kernel(text + at + 1, len & (HELLO_NAME_SIZE - 1),
-				      BPF_CORE_READ(dentry, d_name.name));
-		dentry = parent;
-	}
-	*flags |= i < HELLO_PATH_DEPTH ? HELLO_PATH_OUTSIDE : HELLO_PATH_CUT;
+	if (i == HELLO_PATH_STEPS)
+		walk->flags |= HELLO_PATH_CUT;
+	*flags |= walk->flags;
+	at = walk->at;
+	if (at >= HELLO_PATH_SIZE)
+		return HELLO_PATH_SIZE;
+	bpf_probe_read_kernel(text + at, HELLO_PATH_SIZE - at, walk->text + at);
 	return at;
 }
 

@@ -10,6 +10,10 @@
 
 #include "hello.bpf.h"
 
+enum {
+	HELLO_SLOTS = 64,
+};
+
 /* The first field of a slot. */
 struct hello_claim {
 	u64 claims; /* 1: somebody's */
