@@ -107,8 +107,8 @@ fn usage_errors() {
             &["--attach kprobe", "syscount", "it has: raw_tp"],
         ),
         (
-            &["--mode", "file", "--attach", "fentry"],
-            &["it has: tracepoint, raw_tp"],
+            &["--mode", "tail", "--attach", "fentry"],
+            &["it has: raw_tp"],
         ),
         (
             &["--mode", "map", "--transport", "ring"],

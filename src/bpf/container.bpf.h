@@ -58,7 +58,7 @@ struct {
  */
 __noinline int hello_id_in_name(u64 name)
 {
-	u8 text[96], digits[HELLO_ID_DIGITS], before[7] = {}, scope = 0;
+	u8 text[96], before[7] = {}, scope = 0;
 	long len = bpf_probe_read_kernel_str(text, sizeof(text), (void *)name) - 1;
 	u32 i;
 
@@ -79,51 +79,59 @@ __noinline int hello_id_in_name(u64 name)
 	/* libpod-conmon-ID.scope: podman's monitor, which is outside the container. */
 	if (before[0] == 'c' && before[3] == 'm' && before[5] == 'n')
 		return 0;
-	if (bpf_probe_read_kernel(digits, sizeof(digits), (void *)name + len))
+	if (bpf_probe_read_kernel(text, HELLO_ID_DIGITS, (void *)name + len))
 		return 0;
 	for (i = 0; i < HELLO_ID_DIGITS; i++)
-		if (!(digits[i] >= '0' && digits[i] <= '9') &&
-		    !(digits[i] >= 'a' && digits[i] <= 'f'))
+		if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'a' && text[i] <= 'f'))
 			return 0;
 	return len + 1;
 }
 
-/* Looks at a group and those above it, and keeps what it finds in hello_cgroups. */
+/* Keeps in hello_cgroups that a group belongs to the container with those digits. */
+__noinline int hello_keep_container(u64 group_id, u64 hierarchy, u64 digits_at)
+{
+	struct hello_cgroup_key key = { .id = group_id, .hierarchy = hierarchy };
+	struct hello_cgroup_facts facts = { .selected = 1 };
+	struct hello_container_id id = {};
+	u8 digits[HELLO_ID_DIGITS];
+	u32 i;
+
+	if (bpf_probe_read_kernel(digits, sizeof(digits), (void *)digits_at))
+		return 0;
+	for (i = 0; i < HELLO_ID_BYTES; i++) {
+		/* 'a' to 'f' have bit 6 set, and end in 1 to 6. */
+		u8 high = (digits[2 * i] & 15) + 9 * (digits[2 * i] >> 6);
+		u8 low = (digits[2 * i + 1] & 15) + 9 * (digits[2 * i + 1] >> 6);
+
+		id.bytes[i] = high << 4 | low;
+		facts.selected &= !((id.bytes[i] ^ config.container[i]) & config.container_mask[i]);
+		if (i < sizeof(facts.container))
+			facts.container = facts.container << 8 | id.bytes[i];
+	}
+	bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
+	bpf_map_update_elem(&hello_cgroups, &key, &facts, BPF_ANY);
+	return 0;
+}
+
+/* Looks at a group and those above it, and keeps what it finds. */
 __noinline int hello_learn_cgroup(u64 group, u64 hierarchy)
 {
 	struct cgroup *cgroup = (void *)group;
-	struct hello_cgroup_key key = {
-		.id = BPF_CORE_READ(cgroup, kn, id),
-		.hierarchy = hierarchy,
-	};
-	struct hello_cgroup_facts facts = {};
-	struct hello_container_id id = {};
-	u8 digits[HELLO_ID_DIGITS];
-	u64 name = 0;
-	u32 at = 0, i;
+	struct hello_cgroup_key key = { .hierarchy = hierarchy };
+	struct hello_cgroup_facts none = {};
+	u32 i;
 
-	for (i = 0; i < HELLO_CGROUP_DEPTH && cgroup && !at; i++) {
-		name = (u64)BPF_CORE_READ(cgroup, kn, name);
-		at = hello_id_in_name(name);
+	key.id = BPF_CORE_READ(cgroup, kn, id);
+	for (i = 0; i < HELLO_CGROUP_DEPTH && cgroup; i++) {
+		u64 name = (u64)BPF_CORE_READ(cgroup, kn, name);
+		int at = hello_id_in_name(name);
+
+		if (at)
+			return hello_keep_container(key.id, hierarchy, name + at - 1);
 		/* A group begins with its own state, and so does the one above it. */
 		cgroup = (void *)BPF_CORE_READ(cgroup, self.parent);
 	}
-	if (at && !bpf_probe_read_kernel(digits, sizeof(digits), (void *)name + at - 1)) {
-		facts.selected = 1;
-		for (i = 0; i < HELLO_ID_BYTES; i++) {
-			/* 'a' to 'f' have bit 6 set, and end in 1 to 6. */
-			u8 high = (digits[2 * i] & 15) + 9 * (digits[2 * i] >> 6);
-			u8 low = (digits[2 * i + 1] & 15) + 9 * (digits[2 * i + 1] >> 6);
-
-			id.bytes[i] = high << 4 | low;
-			facts.selected &=
-				!((id.bytes[i] ^ config.container[i]) & config.container_mask[i]);
-			if (i < sizeof(facts.container))
-				facts.container = facts.container << 8 | id.bytes[i];
-		}
-		bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
-	}
-	bpf_map_update_elem(&hello_cgroups, &key, &facts, BPF_ANY);
+	bpf_map_update_elem(&hello_cgroups, &key, &none, BPF_ANY);
 	return 0;
 }
 

@@ -198,8 +198,8 @@ static __always_inline int opened(void *ctx, s32 dfd, struct filename *name, str
 		path_of_failure(slot, &args);
 	else
 		path_of_file(slot, file);
-	if (!by_io_uring)
-		return 0;
+	if (!ledger)
+		return 0; /* a system call's: told when that returns */
 	slot->event.via = HELLO_VIA_IO_URING;
 	slot->event.abi = HELLO_ABI_NATIVE;
 	slot->event.dfd = dfd;
@@ -371,7 +371,7 @@ int file_complete_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	struct hello_ledger *ledger = hello_ledger_here();
 	s64 ret;
 
-	if (!slot || !ledger)
+	if (!slot || !ledger || !bpf_core_field_exists(request->cqe.res))
 		return 0;
 	ret = BPF_CORE_READ(request, cqe.res);
 	hello_count(&ledger->seen);

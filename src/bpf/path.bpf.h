@@ -67,14 +67,13 @@ __noinline int hello_path_step(u32 slot)
 		struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
+		if (above == mount) {
+			walk->flags |= HELLO_PATH_OUTSIDE;
+			return 0;
+		}
 		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
 		walk->mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
-		if (above != mount)
-			return 1;
-	}
-	if (dentry == BPF_CORE_READ(mnt, mnt_root) || dentry == parent) {
-		walk->flags |= HELLO_PATH_OUTSIDE;
-		return 0;
+		return 1;
 	}
 	len = BPF_CORE_READ(dentry, d_name.len);
 	at = walk->at;
@@ -88,7 +87,11 @@ __noinline int hello_path_step(u32 slot)
 			      BPF_CORE_READ(dentry, d_name.name));
 	walk->at = at;
 	walk->dentry = parent;
-	return 1;
+	if (dentry != parent)
+		return 1;
+	/* In no folder: memfd:NAME. */
+	walk->flags |= HELLO_PATH_OUTSIDE;
+	return 0;
 }
 
 /* Many steps; 0 when there is none left. In two loops, for the verifier walks each. */

@@ -172,7 +172,9 @@ fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireE
     output.event(&FileRow {
         who: host.who(&wire::decode(record)?),
         path: (event.path_known != 0).then(|| tidy(path)),
-        given: (event.unreadable == 0 || event.given_len > 0).then_some(given),
+        given: (event.unreadable == 0
+            && hello_open_via(event.via) != hello_open_via::HELLO_VIA_OPEN_BY_HANDLE_AT)
+            .then_some(given),
         latency,
         event,
     });

@@ -8,10 +8,14 @@
 
 mod endings;
 mod errors;
+mod everywhere;
+mod file;
 mod matrix;
 mod options;
+mod paths;
 mod run;
 mod selection;
+mod uring;
 mod workload;
 
 use std::env;
@@ -93,6 +97,8 @@ fn trials() -> Vec<Trial> {
     }
     let all: &[(&str, &[run::Test])] = &[
         ("selection", selection::TESTS),
+        ("file", file::TESTS),
+        ("everywhere", everywhere::TESTS),
         ("options", options::TESTS),
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),

@@ -31,7 +31,11 @@ pub(crate) fn cells() -> Vec<Cell> {
         ("trace", entry, &["-"]),
         ("map", entry, &["-"]),
         ("buffer", entry, &["ring", "perf"]),
-        ("file", &["tracepoint", "raw_tp"], &["ring", "perf"]),
+        (
+            "file",
+            &["fentry", "kprobe", "raw_tp", "tracepoint"],
+            &["ring", "perf"],
+        ),
         ("tail", &["raw_tp"], &["ring", "perf"]),
         ("syscount", &["raw_tp"], &["-"]),
     ];
@@ -59,6 +63,16 @@ pub(crate) fn why_not(hook: &str) -> Option<&'static str> {
         }
         _ => None,
     }
+}
+
+/// Major and minor number of the running kernel.
+pub(crate) fn kernel_version() -> (u32, u32) {
+    let name = nix::sys::utsname::uname().map(|name| name.release().to_owned());
+    let release = name.unwrap_or_default().to_string_lossy().into_owned();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
 }
 
 impl Cell {

@@ -507,7 +507,7 @@ fn text_of_every_mode() -> Check {
     ensure!(
         seen.stdout
             .lines()
-            .any(|line| line.ends_with("openat  O_RDONLY             \"/etc/passwd\"")),
+            .any(|line| line.ends_with("openat   O_RDONLY             \"/etc/passwd\"")),
         "{}",
         seen.stdout
     );

@@ -10,6 +10,8 @@ use std::process::exit;
 
 use nix::libc;
 
+use crate::paths;
+
 /// Bit 30 of the number: the x32 ABI (asm/unistd.h).
 const X32: usize = 0x4000_0000;
 
@@ -70,6 +72,14 @@ pub(crate) fn run(words: &[String]) -> ! {
             repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
         }
         "opens" => opens(&words[1]),
+        "unshared" => unshared(number(1)),
+        "thread-name" => thread_name(),
+        // Failing execs, N by each of two processes on CPUs of their own.
+        "two-storms" => two_storms(number(1)),
+        "stamps" => stamps(number(1), words.get(2).is_some_and(|word| word == "step")),
+        "paths" => paths::run(&words[1]),
+        "ring" => paths::by_ring(&words[1]),
+        "deep" => paths::deep(&words[1], &words[2], number(3)),
         // Opens whose path lies in a page that was never touched.
         "cold" => cold(&words[1], number(2)),
         "open" => {
@@ -128,20 +138,20 @@ fn repeat<T>(times: u64, mut call: impl FnMut() -> T) {
     }
 }
 
-const AT_FDCWD: usize = libc::AT_FDCWD as isize as usize;
+pub(crate) const AT_FDCWD: usize = libc::AT_FDCWD as isize as usize;
 
-fn native(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
+pub(crate) fn native(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
     let result: isize;
     // SAFETY: pointers among the arguments point to memory that lives through the call.
     unsafe {
         asm!("syscall", inlateout("rax") number => result,
-            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d,
+            in("rdi") a, in("rsi") b, in("rdx") c, in("r10") d, in("r8") 0, in("r9") 0,
             lateout("rcx") _, lateout("r11") _, options(nostack));
     }
     result
 }
 
-fn i386(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
+pub(crate) fn i386(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
     let result: isize;
     // SAFETY: as above; pointers lie below 4 GiB. rbx belongs to LLVM, hence the swap.
     unsafe {
@@ -162,7 +172,7 @@ fn open_ok(fd: isize) {
 }
 
 /// A copy of the string below 4 GiB, where 32-bit calls can see it.
-fn low(text: &str) -> usize {
+pub(crate) fn low(text: &str) -> usize {
     // SAFETY: a new private mapping of one page, longer than any path used here.
     unsafe {
         let page = libc::mmap(
@@ -280,6 +290,84 @@ fn fail_to_exec() {
             0,
         ],
     );
+}
+
+/// A pid and user namespace whose first process runs N programs.
+fn unshared(times: u64) {
+    use nix::sched::CloneFlags;
+    let flags = CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWPID;
+    if let Err(error) = nix::sched::unshare(flags) {
+        eprintln!("unshare: {error}");
+        exit(94);
+    }
+    // SAFETY: one thread.
+    match unsafe { nix::unistd::fork() } {
+        Ok(nix::unistd::ForkResult::Child) => {
+            repeat(times, || spawn(&["nothing"]));
+            exit(0);
+        }
+        Ok(nix::unistd::ForkResult::Parent { child }) => {
+            let _ = nix::sys::wait::waitpid(child, None);
+        }
+        Err(_) => exit(93),
+    }
+}
+
+fn set_name(name: &std::ffi::CStr) {
+    // SAFETY: a NUL-terminated string that lives through the call.
+    unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+}
+
+/// A failing exec by a thread with a name of its own.
+fn thread_name() {
+    set_name(c"browser");
+    let thread = std::thread::spawn(|| {
+        set_name(c"ThreadPoolForeg");
+        fail_to_exec();
+    });
+    let _ = thread.join();
+}
+
+fn two_storms(times: u64) {
+    for cpu in 0..2 {
+        // SAFETY: one thread.
+        if let Ok(nix::unistd::ForkResult::Child) = unsafe { nix::unistd::fork() } {
+            let mut set = nix::sched::CpuSet::new();
+            let _ = set.set(cpu);
+            let _ = nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &set);
+            repeat(times, fail_to_exec);
+            exit(0);
+        }
+    }
+    for _ in 0..2 {
+        let _ = nix::sys::wait::wait();
+    }
+}
+
+fn realtime() -> u128 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| now.as_nanos())
+}
+
+/// Failing execs, and on standard error the time of day before and after each;
+/// between them the clock is set, an hour forth or back.
+fn stamps(times: u64, step: bool) {
+    use nix::time::ClockId;
+    for index in 0..times {
+        let before = realtime();
+        fail_to_exec();
+        eprintln!("stamp {before} {}", realtime());
+        if step {
+            let clock = ClockId::CLOCK_REALTIME;
+            if let Ok(now) = nix::time::clock_gettime(clock) {
+                let hours = if index % 3 == 2 { -2 } else { 1 };
+                let then =
+                    nix::sys::time::TimeSpec::new(now.tv_sec() + hours * 3600, now.tv_nsec());
+                let _ = nix::time::clock_settime(clock, then);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(30));
+        }
+    }
 }
 
 fn timers(times: u64) {

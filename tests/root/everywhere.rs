@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What all modes have: containers, namespaces, names, time, order, columns.
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Command;
+
+use nix::mount::MsFlags;
+use nix::mount::mount;
+use serde_json::Value;
+
+use crate::run::Check;
+use crate::run::Seen;
+use crate::run::Test;
+use crate::run::ensure;
+use crate::run::hello;
+use crate::run::hello_bin;
+use crate::run::me;
+use crate::run::see;
+use crate::run::workload;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("containers_by_version_2", containers_by_version_2),
+    ("containers_by_version_1", containers_by_version_1),
+    ("pid_in_its_own_namespace", pid_in_its_own_namespace),
+    ("thread_and_process_name", thread_and_process_name),
+    ("order_in_time", order_in_time),
+    ("wall_clock", wall_clock),
+    ("clocks", clocks),
+    ("columns", columns),
+];
+
+const ID: &str = "ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12";
+
+/// How the runtimes name a container's control group, and what is none.
+fn layouts() -> Vec<(String, bool)> {
+    vec![
+        (format!("system.slice/docker-{ID}.scope"), true),
+        (format!("docker/{ID}"), true),
+        (format!("kubepods.slice/cri-containerd-{ID}.scope"), true),
+        (format!("kubepods/burstable/pod1/{ID}"), true),
+        (format!("crio-{ID}.scope"), true),
+        (format!("machine.slice/libpod-{ID}.scope/container"), true),
+        (format!("machine.slice/libpod-conmon-{ID}.scope"), false),
+        (format!("docker-{}.scope", &ID[1..]), false),
+        (format!("g{}", &ID[1..]), false),
+        (format!("x{ID}"), false),
+    ]
+}
+
+/// Runs hello in a control group and with it what it traces.
+fn inside(group: &Path, options: &[&str]) -> Result<Seen, String> {
+    let script = "echo $$ > \"$1\"/cgroup.procs && shift && exec \"$@\"";
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "sh"]).arg(group);
+    command
+        .arg(hello_bin())
+        .args(["--mode", "buffer", "-o", "json"]);
+    command.args(options);
+    command.args(["--", &me(), "workload", "execs", "5", "2"]);
+    command.env_remove("SUDO_UID");
+    see(&mut command)
+}
+
+fn containers_in(root: &Path) -> Check {
+    for (layout, is_container) in layouts() {
+        let top = root.join(format!("hello-test-{}", std::process::id()));
+        let group = top.join(&layout);
+        fs::create_dir_all(&group).map_err(|error| format!("{}: {error}", group.display()))?;
+        let result = one_container(&group, is_container);
+        let mut folder = group.as_path();
+        while folder != root {
+            let _ = fs::remove_dir(folder);
+            folder = folder.parent().unwrap_or(root);
+        }
+        result.map_err(|error| format!("{layout}: {error}"))?;
+    }
+    Ok(())
+}
+
+fn one_container(group: &Path, is_container: bool) -> Check {
+    let seen = inside(group, &[])?;
+    let events = seen.of_type("buffer")?;
+    let wanted = if is_container { ID.into() } else { Value::Null };
+    ensure!(
+        events.len() == 8 && events.iter().all(|event| event["container"] == wanted),
+        "{}",
+        seen.stdout
+    );
+    // How a name is read is one thing, how a container is selected another.
+    if is_container && !group.ends_with(ID) {
+        return Ok(());
+    }
+    let selected = inside(group, &["--container", &ID[..12]])?;
+    let count = selected.of_type("buffer")?.len();
+    ensure!(
+        count == if is_container { 8 } else { 0 },
+        "{}",
+        selected.stdout
+    );
+    selected.ledger()?;
+    let other = inside(group, &["--container", "ab13"])?;
+    ensure!(other.of_type("buffer")?.is_empty(), "{}", other.stdout);
+    ensure!(other.ledger()?.filtered >= 8, "{}", other.stdout);
+    Ok(())
+}
+
+/// Where a hierarchy is mounted; mounted for this if it is not.
+fn hierarchy(kind: &str, controller: &str) -> Result<PathBuf, String> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").map_err(|error| error.to_string())?;
+    for line in mounts.lines() {
+        let Some((left, right)) = line.split_once(" - ") else {
+            continue;
+        };
+        let mut right = right.split(' ');
+        let options = (right.next(), right.nth(1).unwrap_or_default());
+        let has =
+            |options: &str| controller.is_empty() || options.split(',').any(|o| o == controller);
+        if options.0 == Some(kind) && has(options.1) {
+            return left
+                .split(' ')
+                .nth(4)
+                .map(PathBuf::from)
+                .ok_or_else(|| line.into());
+        }
+    }
+    let place = env::temp_dir().join(format!("hello-{kind}-{}", std::process::id()));
+    fs::create_dir_all(&place).map_err(|error| error.to_string())?;
+    let option = (!controller.is_empty()).then_some(controller);
+    mount(Some(kind), &place, Some(kind), MsFlags::empty(), option)
+        .map_err(|error| format!("cannot mount {kind} {controller}: {error}"))?;
+    Ok(place)
+}
+
+fn containers_by_version_2() -> Check {
+    containers_in(&hierarchy("cgroup2", "")?)
+}
+
+fn containers_by_version_1() -> Check {
+    containers_in(&hierarchy("cgroup", "pids")?)
+}
+
+fn pid_in_its_own_namespace() -> Check {
+    let options = ["--mode", "buffer", "-o", "json"];
+    let seen = see(&mut workload(&options, &["unshared", "7"]))?;
+    ensure!(seen.status == Some(0), "{seen:?}");
+    let mut inner = Vec::new();
+    for event in seen.of_type("buffer")? {
+        let (pid, ns_pid) = (event["pid"].as_u64(), event["ns_pid"].as_u64());
+        if pid != ns_pid {
+            inner.extend(ns_pid);
+        }
+    }
+    ensure!(inner == [2, 3, 4, 5, 6, 7, 8], "{}", seen.stdout);
+    Ok(())
+}
+
+fn thread_and_process_name() -> Check {
+    let options = ["--mode", "buffer", "-o", "json"];
+    let seen = see(&mut workload(&options, &["thread-name"]))?;
+    let events = seen.of_type("buffer")?;
+    let last = events.last().ok_or("no event")?;
+    ensure!(
+        last["comm"] == "ThreadPoolForeg" && last["process"] == "browser",
+        "{last}"
+    );
+    ensure!(last["pid"] != last["tid"], "{last}");
+    Ok(())
+}
+
+fn order_in_time() -> Check {
+    for transport in ["ring", "perf"] {
+        let options = ["--mode", "buffer", "-o", "json", "--buffer-size", "8M"];
+        let options = [&options[..], &["--transport", transport]].concat();
+        let seen = see(&mut workload(&options, &["two-storms", "4001"]))?;
+        let events = seen.of_type("buffer")?;
+        let stamps: Vec<_> = events.iter().filter_map(|e| e["ts"].as_str()).collect();
+        ensure!(stamps.len() > 8002, "{transport}: {}", stamps.len());
+        ensure!(
+            stamps.is_sorted(),
+            "{transport}: {:?}",
+            stamps.windows(2).find(|pair| pair[0] > pair[1])
+        );
+        ensure!(seen.ledger()?.lost == 0, "{transport}: {}", seen.stderr);
+    }
+    Ok(())
+}
+
+/// The workload says when it made its calls; in a VM it also sets the clock.
+fn wall_clock() -> Check {
+    let words = if env::var_os("HELLO_VM").is_some() {
+        "step"
+    } else {
+        ""
+    };
+    let options = ["--mode", "buffer", "-o", "json"];
+    let seen = see(&mut workload(&options, &["stamps", "5", words]))?;
+    let events = seen.of_type("buffer")?;
+    let said: Vec<(u128, u128)> = seen
+        .stderr
+        .lines()
+        .filter_map(|line| {
+            let (before, after) = line.strip_prefix("stamp ")?.split_once(' ')?;
+            Some((before.parse().ok()?, after.parse().ok()?))
+        })
+        .collect();
+    ensure!(said.len() == 5 && events.len() == 6, "{seen:?}");
+    for (event, (before, after)) in events[1..].iter().zip(said) {
+        let ts = event["ts"].as_str().unwrap_or_default();
+        let told = humantime::parse_rfc3339(ts).map_err(|error| error.to_string())?;
+        let told = told
+            .duration_since(std::time::UNIX_EPOCH)
+            .map_err(|error| error.to_string())?
+            .as_nanos();
+        let millisecond = 1_000_000;
+        ensure!(
+            told + millisecond >= before && told <= after + millisecond,
+            "{told} is not between {before} and {after}"
+        );
+    }
+    Ok(())
+}
+
+fn clocks() -> Check {
+    let run = |options: &[&str]| {
+        let all = [&["--mode", "buffer"], options].concat();
+        see(&mut workload(&all, &["execs", "0", "3"]))
+    };
+    let times = |seen: &Seen| -> Vec<String> {
+        let lines = seen.stdout.lines().skip(1);
+        lines
+            .map(|line| line.split(' ').next().unwrap_or_default().to_owned())
+            .collect()
+    };
+    let wall = times(&run(&["--time", "wall"])?);
+    ensure!(
+        wall.len() == 4
+            && wall
+                .iter()
+                .all(|time| time.len() == 16 && time.ends_with('Z')),
+        "{wall:?}"
+    );
+    let delta = times(&run(&["--time", "delta"])?);
+    ensure!(
+        delta[0] == "+0.000000" && delta.iter().all(|time| time.starts_with('+')),
+        "{delta:?}"
+    );
+    let mono: Vec<f64> = times(&run(&["--time", "mono"])?)
+        .iter()
+        .filter_map(|time| time.parse().ok())
+        .collect();
+    ensure!(mono.len() == 4 && mono.is_sorted(), "{mono:?}");
+    let json = run(&["-o", "json", "--time", "mono"])?.of_type("buffer")?;
+    ensure!(
+        json[0]["mono_ns"].is_u64() && json[0]["ts"].is_string(),
+        "{json:?}"
+    );
+    let json = run(&["-o", "json", "--time", "delta"])?.of_type("buffer")?;
+    ensure!(
+        json[0]["delta_ns"] == 0 && json[1]["delta_ns"].as_u64() > Some(0),
+        "{json:?}"
+    );
+    let json = run(&["-o", "json", "--time", "none"])?.of_type("buffer")?;
+    ensure!(json[0]["ts"].is_null(), "{json:?}");
+    Ok(())
+}
+
+fn columns() -> Check {
+    let run = |mode: &str, options: &[&str]| {
+        let all = [&["--mode", mode], options].concat();
+        see(&mut workload(&all, &["execs", "0", "2"]))
+    };
+    let seen = run(
+        "buffer",
+        &["--columns", "message,pid,Container", "--explain"],
+    )?;
+    let lines: Vec<_> = seen.stdout.lines().collect();
+    ensure!(
+        lines[..3].iter().all(|line| line.starts_with("# "))
+            && lines[0].starts_with("# MESSAGE ")
+            && lines[3] == "MESSAGE     PID CONTAINER"
+            && lines[4].starts_with("Hello World ")
+            && lines[4].ends_with(" -"),
+        "{lines:?}"
+    );
+    for mode in ["trace", "file", "tail", "syscount", "map"] {
+        let seen = run(mode, &["--explain", "--time", "wall"])?;
+        ensure!(
+            seen.stdout.contains("# TIME") && seen.stdout.contains("\nTIME "),
+            "{mode}: {seen:?}"
+        );
+    }
+    let seen = see(&mut hello(&["--mode", "file", "--columns", "path,nope"]))?;
+    ensure!(
+        seen.status == Some(2)
+            && seen.stderr.contains("no column \"nope\"")
+            && seen.stderr.contains("GIVEN"),
+        "{seen:?}"
+    );
+    let seen = see(&mut hello(&["--mode", "file", "--explain", "-o", "json"]))?;
+    ensure!(seen.status == Some(2), "{seen:?}");
+    Ok(())
+}

@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! file: every way to open, told truthfully.
+
+use std::env;
+use std::fs;
+
+use serde_json::Value;
+
+use crate::matrix;
+use crate::paths;
+use crate::paths::Expected;
+use crate::run::Check;
+use crate::run::Seen;
+use crate::run::Test;
+use crate::run::ensure;
+use crate::run::see;
+use crate::run::workload;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("every_way_to_open", every_way_to_open),
+    ("by_io_uring", by_io_uring),
+    ("deep_paths", deep_paths),
+    ("failed_only", failed_only),
+    ("below_a_path", below_a_path),
+    ("latency", latency),
+];
+
+/// The hooks that this kernel has.
+fn hooks() -> Vec<&'static str> {
+    ["fentry", "kprobe", "raw_tp", "tracepoint"]
+        .into_iter()
+        .filter(|hook| matrix::why_not(hook).is_none())
+        .collect()
+}
+
+/// A folder of the test's own, as the kernel names it. The workload fills it.
+fn folder() -> Result<String, String> {
+    let base = env::temp_dir();
+    let folder = base.join(format!("hello-paths-{}", std::process::id()));
+    let mount = folder.join("m");
+    let _ = nix::mount::umount2(&mount, nix::mount::MntFlags::MNT_DETACH);
+    let _ = fs::remove_dir_all(&folder);
+    fs::create_dir_all(&folder).map_err(|error| error.to_string())?;
+    let folder = fs::canonicalize(&folder).map_err(|error| error.to_string())?;
+    Ok(folder.display().to_string())
+}
+
+fn run(hook: &str, options: &[&str], words: &[&str]) -> Result<Seen, String> {
+    let mut all = vec!["--mode", "file", "-o", "json", "--attach", hook];
+    all.extend(options);
+    see(&mut workload(&all, words))
+}
+
+/// The opens between the two that mark begin and end.
+fn between(seen: &Seen) -> Result<Vec<Value>, String> {
+    let events = seen.of_type("open")?;
+    let at = |name: &str| {
+        let found = events.iter().position(|event| event["path_given"] == name);
+        found.ok_or_else(|| format!("no open of {name}: {} {}", seen.stdout, seen.stderr))
+    };
+    Ok(events[at(paths::BEGIN)? + 1..at(paths::END)?].to_vec())
+}
+
+fn compare(hook: &str, folder: &str, events: &[Value], expected: &[Expected]) -> Check {
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    for (event, want) in events.iter().zip(expected) {
+        let with_folder = |text: Option<&str>| text.map(|text| text.replacen('@', folder, 1));
+        let result = text(&event["errno"]).unwrap_or_else(|| "ok".into());
+        let flags: Vec<&str> = ["deleted", "unreachable", "truncated"]
+            .into_iter()
+            .filter(|flag| event[flag] == true)
+            .collect();
+        let seen = (
+            text(&event["via"]),
+            text(&event["abi"]),
+            result,
+            text(&event["path_given"]),
+            text(&event["path"]),
+            flags.join(" "),
+        );
+        let wanted = (
+            Some(want.via.to_owned()),
+            Some(want.abi.to_owned()),
+            want.result.to_owned(),
+            with_folder(want.given),
+            with_folder(want.path),
+            want.flags.to_owned(),
+        );
+        ensure!(seen == wanted, "{hook}: {seen:?}, not {wanted:?}");
+        let has_descriptor = want.result == "ok" && want.via != "name_to_handle_at";
+        if has_descriptor && (want.via != "io_uring") {
+            ensure!(event["ret"].as_i64() >= Some(0), "{hook}: {event}");
+        }
+    }
+    ensure!(
+        events.len() == expected.len(),
+        "{hook}: {} events, not {}: {events:#?}",
+        events.len(),
+        expected.len()
+    );
+    Ok(())
+}
+
+fn every_way_to_open() -> Check {
+    for hook in hooks() {
+        let folder = folder()?;
+        let seen = run(hook, &[], &["paths", &folder])?;
+        compare(hook, &folder, &between(&seen)?, paths::EXPECTED)?;
+        let ledger = seen.ledger()?;
+        ensure!(ledger.lost == 0, "{hook}: {}", ledger.raw);
+        ensure!(ledger.raw["unreadable"] == 1, "{hook}: {}", ledger.raw);
+    }
+    Ok(())
+}
+
+fn by_io_uring() -> Check {
+    for hook in hooks() {
+        let folder = folder()?;
+        let seen = run(hook, &[], &["ring", &folder])?;
+        if seen.status == Some(95) {
+            return Ok(()); // said by the workload: this kernel has none
+        }
+        let events = between(&seen)?;
+        let is_told = match hook {
+            "tracepoint" => false,
+            "raw_tp" => matrix::kernel_version() >= (6, 3) && matrix::kernel_version() < (7, 0),
+            // Before that its workers are threads of the kernel, not of the process.
+            _ => matrix::kernel_version() >= (5, 12),
+        };
+        let expected = if is_told { paths::BY_RING } else { &[] };
+        compare(hook, &folder, &events, expected)?;
+        ensure!(seen.ledger()?.lost == 0, "{hook}: {}", seen.stdout);
+    }
+    Ok(())
+}
+
+fn deep_paths() -> Check {
+    for hook in hooks() {
+        for (name, names) in [("d", 1009), ("x".repeat(199).as_str(), 19)] {
+            let folder = folder()?;
+            let seen = run(hook, &[], &["deep", &folder, name, &names.to_string()])?;
+            let whole = format!("{folder}{}", format!("/{name}").repeat(names));
+            let is_told = |given: &str, path: String| -> Result<bool, String> {
+                let events = seen.of_type("open")?;
+                let of = events
+                    .iter()
+                    .find(|e| e["path_given"] == given && e["via"] == "openat");
+                Ok(of.is_some_and(|event| event["path"] == path && event["truncated"] == false))
+            };
+            ensure!(
+                is_told("f", format!("{whole}/f"))?,
+                "{hook}: {}",
+                seen.stdout
+            );
+            let nope = format!("{whole}/nope");
+            ensure!(is_told(&nope, nope.clone())?, "{hook}: {}", seen.stdout);
+        }
+    }
+    Ok(())
+}
+
+fn failed_only() -> Check {
+    for hook in hooks() {
+        let folder = folder()?;
+        let seen = run(hook, &["--failed"], &["paths", &folder])?;
+        let events = between(&seen)?;
+        let failed = paths::EXPECTED.iter().filter(|want| want.result != "ok");
+        ensure!(events.len() == failed.count(), "{hook}: {events:#?}");
+        ensure!(
+            events.iter().all(|event| !event["errno"].is_null()),
+            "{hook}: {events:#?}"
+        );
+        seen.ledger()?;
+    }
+    Ok(())
+}
+
+fn below_a_path() -> Check {
+    for hook in hooks() {
+        let folder = folder()?;
+        let below = format!("{folder}/d/");
+        let seen = run(hook, &["--path", &below], &["paths", &folder])?;
+        let paths = |seen: &Seen| -> Result<Vec<String>, String> {
+            let events = seen.of_type("open")?;
+            Ok(events
+                .iter()
+                .filter_map(|event| Some(event["path"].as_str()?.replacen(&folder, "@", 1)))
+                .collect())
+        };
+        let wanted = ["@/d", "@/d/nope", "@/d/../nope", "@/d/nope", "@/d/nope"];
+        ensure!(paths(&seen)? == wanted, "{hook}: {:?}", paths(&seen)?);
+        seen.ledger()?;
+        // Without the folder d, and without /proc and what lies there.
+        let options = ["--path", &folder, "--exclude-path", &below];
+        let _ = self::folder()?;
+        let seen = run(hook, &options, &["paths", &folder])?;
+        let paths = paths(&seen)?;
+        ensure!(
+            paths.iter().any(|path| path == "@/a")
+                && paths
+                    .iter()
+                    .all(|path| path.starts_with('@') && !path.starts_with("@/d")),
+            "{hook}: {paths:?}"
+        );
+    }
+    Ok(())
+}
+
+fn latency() -> Check {
+    for hook in hooks() {
+        let seen = run(hook, &["--latency"], &["open", "/etc/passwd"])?;
+        for event in seen.of_type("open")? {
+            let time = event["latency_ns"].as_u64();
+            // Less than the whole test takes, more than nothing.
+            ensure!(
+                time.is_some_and(|time| time > 100 && time < 60_000_000_000),
+                "{hook}: {event}"
+            );
+        }
+        ensure!(!seen.of_type("open")?.is_empty(), "{hook}: {}", seen.stderr);
+    }
+    Ok(())
+}

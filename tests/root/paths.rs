@@ -1,0 +1,273 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! A program that opens files in every way there is, and what each should be told as.
+
+use std::ffi::CString;
+use std::fs;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
+
+use nix::libc;
+use nix::mount::MsFlags;
+use nix::mount::mount;
+
+use crate::uring;
+use crate::workload::AT_FDCWD;
+use crate::workload::i386;
+use crate::workload::low;
+use crate::workload::native;
+
+/// What an open is to be told as.
+#[derive(Debug)]
+pub(crate) struct Expected {
+    pub(crate) via: &'static str,
+    pub(crate) abi: &'static str,
+    /// `ok` or the name of the error.
+    pub(crate) result: &'static str,
+    /// As given; `@` stands for the folder of the test, null for one that is not told.
+    pub(crate) given: Option<&'static str>,
+    pub(crate) path: Option<&'static str>,
+    pub(crate) flags: &'static str,
+}
+
+const fn open(
+    via: &'static str,
+    result: &'static str,
+    given: &'static str,
+    path: &'static str,
+) -> Expected {
+    Expected {
+        via,
+        abi: "x86_64",
+        result,
+        given: Some(given),
+        path: Some(path),
+        flags: "",
+    }
+}
+
+/// All of them in their order. After `deleted` and so on stands what else is told.
+pub(crate) const EXPECTED: &[Expected] = &[
+    open("openat", "ok", "a", "@/a"),
+    open("openat", "ok", "@/d", "@/d"),
+    open("openat", "ok", "../a", "@/a"),
+    open("openat", "ENOENT", "nope", "@/d/nope"),
+    open("openat", "ENOENT", "./x//./nope", "@/x/nope"),
+    open("openat", "ENOENT", "../nope", "@/d/../nope"),
+    open("openat", "ok", "link", "@/a"),
+    open("openat", "ENOENT", "", "@"),
+    open("openat", "ok", "/", "/"),
+    open("openat2", "ENOENT", "/nope", "@/d/nope"),
+    open("openat2", "ok", "a", "@/a"),
+    open("name_to_handle_at", "ok", "a", "@/a"),
+    open("name_to_handle_at", "ENOENT", "nope", "@/nope"),
+    Expected {
+        given: None,
+        ..open("open_by_handle_at", "ok", "", "@/a")
+    },
+    Expected {
+        path: None,
+        ..open("openat", "EBADF", "nope", "")
+    },
+    Expected {
+        given: None,
+        path: None,
+        ..open("openat", "EFAULT", "", "")
+    },
+    Expected {
+        abi: "i386",
+        ..open("openat", "ok", "a", "@/a")
+    },
+    Expected {
+        abi: "i386",
+        ..open("open", "ENOENT", "d/nope", "@/d/nope")
+    },
+    Expected {
+        flags: "deleted",
+        ..open("openat", "ok", "/proc/self/fd/100", "@/gone")
+    },
+    Expected {
+        flags: "unreachable",
+        ..open("openat", "ok", "/proc/self/fd/101", "/memfd:secret")
+    },
+    open("openat", "ok", "m/f", "@/m/f"),
+    open("openat", "EMFILE", "a", "@/a"),
+    open("openat", "ok", "f", "/f"),
+    open("openat", "ENOENT", "/nope", "/nope"),
+];
+
+/// … and by io_uring, where the kernel lets it.
+pub(crate) const BY_RING: &[Expected] = &[
+    open("io_uring", "ok", "a", "@/a"),
+    open("io_uring", "ENOENT", "d/nope", "@/d/nope"),
+    open("io_uring", "ENOENT", "nope", "@/d/nope"),
+];
+
+const fn c(text: &str) -> *const libc::c_char {
+    text.as_ptr().cast()
+}
+
+fn openat(dirfd: usize, path: &str, flags: i32) -> isize {
+    let path = CString::new(path).unwrap_or_default();
+    let flags = flags.cast_unsigned() as usize;
+    native(
+        libc::SYS_openat as usize,
+        [dirfd, path.as_ptr() as usize, flags, 0],
+    )
+}
+
+/// An open that does not count: before and after them.
+pub(crate) const BEGIN: &str = "/hello-begin";
+pub(crate) const END: &str = "/hello-end";
+
+/// Makes the files that the workload needs, all that opens any.
+fn prepare(folder: &Path) -> std::io::Result<(fs::File, i32)> {
+    fs::create_dir_all(folder.join("d"))?;
+    fs::create_dir_all(folder.join("m"))?;
+    fs::write(folder.join("a"), "a")?;
+    std::os::unix::fs::symlink("a", folder.join("link"))?;
+    let none = None::<&str>;
+    mount(
+        Some("tmpfs"),
+        &folder.join("m"),
+        Some("tmpfs"),
+        MsFlags::empty(),
+        none,
+    )?;
+    fs::write(folder.join("m/f"), "f")?;
+    std::env::set_current_dir(folder)?;
+    let gone = fs::File::create(folder.join("gone"))?;
+    fs::remove_file(folder.join("gone"))?;
+    // SAFETY: a NUL-terminated string; the others are integers.
+    let memfd = unsafe { libc::memfd_create(c("secret\0"), 0) };
+    // SAFETY: takes integers.
+    unsafe {
+        libc::dup2(gone.as_raw_fd(), 100);
+        libc::dup2(memfd, 101);
+    }
+    Ok((gone, memfd))
+}
+
+/// Room for a struct file_handle (open_by_handle_at(2)).
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    handle: [u8; 128],
+}
+
+/// Opens as EXPECTED says.
+pub(crate) fn run(folder: &str) {
+    let path = Path::new(folder);
+    let keep = match prepare(path) {
+        Ok(keep) => keep,
+        Err(error) => {
+            eprintln!("cannot prepare {folder}: {error}");
+            std::process::exit(98);
+        }
+    };
+    openat(AT_FDCWD, BEGIN, 0);
+    openat(AT_FDCWD, "a", 0);
+    let below = openat(AT_FDCWD, &format!("{folder}/d"), libc::O_DIRECTORY) as usize;
+    openat(below, "../a", 0);
+    openat(below, "nope", 0);
+    openat(AT_FDCWD, "./x//./nope", 0);
+    openat(below, "../nope", 0);
+    openat(AT_FDCWD, "link", 0);
+    openat(AT_FDCWD, "", 0);
+    openat(AT_FDCWD, "/", libc::O_DIRECTORY);
+    let openat2 = |dirfd: usize, path: &CString, resolve: u64| {
+        let how = [0u64, 0, resolve];
+        let (path, how) = (path.as_ptr() as usize, how.as_ptr() as usize);
+        native(libc::SYS_openat2 as usize, [dirfd, path, how, 24])
+    };
+    openat2(below, &CString::from(c"/nope"), libc::RESOLVE_IN_ROOT);
+    openat2(AT_FDCWD, &CString::from(c"a"), 0);
+    handles();
+    openat(999, "nope", 0);
+    native(libc::SYS_openat as usize, [AT_FDCWD, 16, 0, 0]);
+    i386(295, [AT_FDCWD, low("a"), 0, 0]);
+    i386(5, [low("d/nope"), 0, 0, 0]);
+    openat(AT_FDCWD, "/proc/self/fd/100", 0);
+    openat(AT_FDCWD, "/proc/self/fd/101", 0);
+    openat(AT_FDCWD, "m/f", 0);
+    let few = libc::rlimit {
+        rlim_cur: 3,
+        rlim_max: 4096,
+    };
+    let many = libc::rlimit {
+        rlim_cur: 4096,
+        rlim_max: 4096,
+    };
+    // SAFETY: points to a rlimit that lives through the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &few) };
+    openat(AT_FDCWD, "a", 0);
+    // SAFETY: as above.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &many) };
+    // SAFETY: takes NUL-terminated strings.
+    unsafe {
+        libc::chroot(c("m\0"));
+        libc::chdir(c("/\0"));
+    }
+    openat(AT_FDCWD, "f", 0);
+    openat(AT_FDCWD, "/nope", 0);
+    openat(AT_FDCWD, END, 0);
+    drop(keep);
+}
+
+fn handles() {
+    let mut handle = Handle {
+        bytes: 128,
+        kind: 0,
+        handle: [0; 128],
+    };
+    let at = std::ptr::from_mut(&mut handle) as usize;
+    let mut mount = 0i32;
+    let mount = std::ptr::from_mut(&mut mount) as usize;
+    let name = |path: &str| {
+        let path = CString::new(path).unwrap_or_default();
+        let path = path.as_ptr() as usize;
+        native(
+            libc::SYS_name_to_handle_at as usize,
+            [AT_FDCWD, path, at, mount],
+        )
+    };
+    name("a");
+    name("nope");
+    native(libc::SYS_open_by_handle_at as usize, [AT_FDCWD, at, 0, 0]);
+}
+
+/// Opens by io_uring as BY_RING says.
+pub(crate) fn by_ring(folder: &str) {
+    if let Err(error) = prepare(Path::new(folder)) {
+        eprintln!("cannot prepare {folder}: {error}");
+        std::process::exit(98);
+    }
+    let below = openat(AT_FDCWD, &format!("{folder}/d"), libc::O_DIRECTORY);
+    let mut ring = uring::Ring::new();
+    openat(AT_FDCWD, BEGIN, 0);
+    ring.openat(libc::AT_FDCWD, c"a");
+    ring.openat(libc::AT_FDCWD, c"d/nope");
+    ring.openat(i32::try_from(below).unwrap_or(-1), c"nope");
+    openat(AT_FDCWD, END, 0);
+}
+
+/// A folder of `names` names in each other and a file `f` in the last, opened by its
+/// whole path where that is not too long, else from the folder.
+pub(crate) fn deep(folder: &str, name: &str, names: u64) {
+    let mut whole = folder.to_owned();
+    let enter =
+        |path: &Path| fs::create_dir_all(path).and_then(|()| std::env::set_current_dir(path));
+    let _ = enter(Path::new(folder));
+    for _ in 0..names {
+        let _ = enter(Path::new(name));
+        whole += &format!("/{name}");
+    }
+    let _ = fs::write("f", "");
+    openat(AT_FDCWD, "f", 0);
+    let path = Path::new(&whole);
+    if path.as_os_str().as_bytes().len() < 4000 {
+        openat(AT_FDCWD, &format!("{whole}/nope"), 0);
+    }
+    openat(AT_FDCWD, END, 0);
+}
