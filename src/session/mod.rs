@@ -80,6 +80,19 @@ pub struct Setup {
     pub config: hello_config,
     /// Maps that `--pin` keeps, and their names there.
     pub pins: Vec<(&'static str, String)>,
+    /// Programs and maps that this run has no use for: not loaded.
+    pub without: Vec<&'static str>,
+    /// Maps whose size is known only now.
+    pub sizes: Vec<(&'static str, Size)>,
+}
+
+/// A size of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// How many keys have room.
+    Entries(u32),
+    /// Bytes of a value.
+    Value(u32),
 }
 
 impl Setup {
@@ -90,6 +103,8 @@ impl Setup {
             calls: Vec::new(),
             config: hello_config::default(),
             pins: Vec::new(),
+            without: Vec::new(),
+            sizes: Vec::new(),
         }
     }
 
@@ -117,6 +132,22 @@ pub trait Source {
 
     /// All is attached: print a header.
     fn begin(&mut self) {}
+
+    /// All is attached, and COMMAND not let go yet.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    fn attached(&mut self, _object: &Object) -> Result<()> {
+        Ok(())
+    }
+
+    /// The programs are about to be detached.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    fn detaching(&mut self, _object: &Object) -> Result<()> {
+        Ok(())
+    }
 
     /// A batch of records is about to be read.
     fn woke(&mut self) {}

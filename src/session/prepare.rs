@@ -9,8 +9,10 @@ use libbpf_rs::OpenObject;
 
 use super::Context;
 use super::Setup;
+use super::Size;
 use super::attach;
 use crate::cli::Hook;
+use crate::command::Command;
 use crate::preflight;
 use crate::transport;
 use crate::transport::Plan;
@@ -27,6 +29,7 @@ pub(super) fn prepare(
     let mut config = setup.config;
     config.self_tgid = std::process::id();
     config.pidns = preflight::pid_namespace();
+    config.held = cx.command.as_ref().map_or(0, Command::pid);
     // fentry programs are preemptible and several share the ledger of a CPU.
     config.atomic = u32::from(hook == Hook::Fentry);
     for call in &setup.calls {
@@ -53,6 +56,7 @@ pub(super) fn prepare(
         }
     }
     let taken = attach::choose_programs(object, setup, hook)?;
+    fit(setup, object)?;
     cx.select.configure(object, &mut config)?;
     let mut maps = object.maps_mut();
     maps.find(|map| map.name() == ".rodata.hello")
@@ -60,4 +64,26 @@ pub(super) fn prepare(
         .set_initial_value(wire::bytes(&config))
         .context("the configuration does not fit: kernel and user side disagree")?;
     Ok((plan, taken))
+}
+
+/// Leaves out what this run has no use for, and sizes the rest.
+fn fit(setup: &Setup, object: &mut OpenObject) -> Result<()> {
+    for mut program in object.progs_mut() {
+        if setup.without.iter().any(|name| program.name() == *name) {
+            program.set_autoload(false);
+        }
+    }
+    for mut map in object.maps_mut() {
+        if setup.without.iter().any(|name| map.name() == *name) {
+            map.set_autocreate(false)?;
+        }
+        for (name, size) in &setup.sizes {
+            match *size {
+                _ if map.name() != *name => {}
+                Size::Entries(entries) => map.set_max_entries(entries)?,
+                Size::Value(bytes) => map.set_value_size(bytes)?,
+            }
+        }
+    }
+    Ok(())
 }
