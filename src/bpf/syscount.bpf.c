@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * syscount: system calls counted, from one raw tracepoint that its section name
- * alone attaches, as in the book's exercises 3, 4 and 5. User side:
- * src/modes/syscount.rs.
+ * alone attaches, as in the book's exercises 3, 4 and 5; from two where somebody asks
+ * what calls return or how long they take. User side: src/modes/syscount.rs.
+ *
+ * A call is counted when it begins. What it returns is added when it does, to the row
+ * that it was counted in, whoever the caller has become meanwhile.
  */
+#include "call.bpf.h"
 #include "count.bpf.h"
 #include "follow.bpf.h"
 
@@ -15,25 +19,121 @@ struct {
 	__type(value, u64);
 } syscount_calls SEC(".maps");
 
-/* By anything else, and for numbers that no table has. */
+/* … with times. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 10240);
-	__type(key, struct hello_key);
-	__type(value, u64);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HELLO_TIMED_MAX);
+	__type(key, u32);
+	__type(value, struct hello_timed);
+} syscount_timed SEC(".maps");
+
+/*
+ * By anything else, and for numbers that no table has. The value is a hello_row for
+ * each CPU; user space sets its size. Not a per-CPU hash: for as many keys the kernel
+ * takes thirty times as long to make one.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(key_size, sizeof(struct hello_key));
+	__uint(value_size, sizeof(struct hello_row));
 } syscount_counts SEC(".maps");
 
-static __always_inline u64 *counter_by_key(struct hello_call call)
-{
-	struct hello_key key = {};
-	u64 zero = 0, *count;
+/* What a new key begins with: too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct hello_row));
+} syscount_zero SEC(".maps");
 
-	hello_key_here(&key, call);
-	count = bpf_map_lookup_elem(&syscount_counts, &key);
-	if (count)
-		return count;
-	bpf_map_update_elem(&syscount_counts, &key, &zero, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&syscount_counts, &key);
+/* Histograms, of each key those buckets that something is in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct hello_bucket_key);
+	__type(value, u64);
+} syscount_buckets SEC(".maps");
+
+volatile struct hello_control syscount_control SEC(".data.control") = {};
+
+/* This CPU's row of a key in the hash. */
+static __always_inline struct hello_row *row_by_key(const struct hello_key *key, bool create)
+{
+	u64 cpu = bpf_get_smp_processor_id();
+	void *rows = bpf_map_lookup_elem(&syscount_counts, key), *zero;
+	u32 index = 0;
+
+	if (!rows && create) {
+		zero = bpf_map_lookup_elem(&syscount_zero, &index);
+		if (!zero)
+			return NULL;
+		/* Another CPU may have been first: its counters must stay. */
+		bpf_map_update_elem(&syscount_counts, key, zero, BPF_NOEXIST);
+		rows = bpf_map_lookup_elem(&syscount_counts, key);
+	}
+	if (!rows || cpu >= config.cpus)
+		return NULL;
+	return rows + cpu * sizeof(struct hello_row);
+}
+
+/* Has the call an element of its own in the array? */
+static __always_inline struct hello_timed *timed(struct hello_call call)
+{
+	if (!(config.watch & HELLO_WATCH_ARRAY) || call.abi != HELLO_ABI_NATIVE ||
+	    call.nr >= HELLO_TIMED_MAX)
+		return NULL;
+	return bpf_map_lookup_elem(&syscount_timed, &call.nr);
+}
+
+static __always_inline struct hello_row *row_of(const struct hello_open_call *open, bool create)
+{
+	struct hello_timed *own = timed(open->call);
+
+	return own ? &own->row : row_by_key(&open->key, create);
+}
+
+/* A call begins that will be seen returning. */
+static __always_inline void begin(struct hello_ledger *ledger, struct hello_call call)
+{
+	struct hello_open_call *open = hello_open_call(true);
+	bool is_last = hello_never_returns(call);
+	struct hello_row *row;
+
+	if (!open) {
+		hello_count(&ledger->lost_map);
+		return;
+	}
+	if (open->phase == HELLO_COUNTED) {
+		/* The kernel has skipped the program at the exit of the one before. */
+		row = row_of(open, false);
+		if (row)
+			row->gone += 1;
+	}
+	__builtin_memset(&open->key, 0, sizeof(open->key));
+	hello_key_here(&open->key, call);
+	open->call = call;
+	open->phase = HELLO_UNCOUNTED;
+	if (config.watch & HELLO_WATCH_FAILED) {
+		/* It has not failed yet, and may never. */
+		hello_count(&ledger->filtered);
+		open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
+	} else {
+		if (config.count_by & HELLO_BY_ERRNO)
+			open->key.error = HELLO_PENDING;
+		row = row_of(open, true);
+		if (!row) {
+			hello_count(&ledger->lost_map);
+			return;
+		}
+		row->calls += 1;
+		row->gone += is_last;
+		hello_count(&ledger->emitted);
+		open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
+	}
+	/* As late as can be: what was done above is not the call's time. */
+	if (config.watch & HELLO_WATCH_TIMES)
+		open->start = bpf_ktime_get_ns();
 }
 
 SEC("?raw_tp/sys_enter")
@@ -43,17 +143,26 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	struct hello_ledger *ledger;
 	u64 *count;
 
+	if (config.watch & HELLO_WATCH_EXITS && !syscount_control.on)
+		return 0;
 	if (config.pick && !hello_wanted(call))
 		return 0;
 	ledger = hello_begin();
 	if (!ledger)
 		return 0;
+	if (config.watch & HELLO_WATCH_EXITS) {
+		begin(ledger, call);
+		return 0;
+	}
 	if (config.count_by == HELLO_BY_SYSCALL && call.nr < HELLO_NR_MAX) {
 		u32 index = call.abi * HELLO_NR_MAX + call.nr;
 
 		count = bpf_map_lookup_elem(&syscount_calls, &index);
 	} else {
-		count = counter_by_key(call);
+		struct hello_key key = {};
+
+		hello_key_here(&key, call);
+		count = (u64 *)row_by_key(&key, true); /* begins with `calls` */
 	}
 	if (!count) {
 		hello_count(&ledger->lost_map);
@@ -61,6 +170,147 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	}
 	*count += 1; /* this CPU's own: no atomic needed */
 	hello_count(&ledger->emitted);
+	return 0;
+}
+
+/* Adds a time to its histogram; one that finds no room is missing there, and told. */
+static __always_inline void add_to_histogram(const struct hello_open_call *open, u64 ns)
+{
+	struct hello_timed *own = timed(open->call);
+	u32 bucket = hello_bucket(ns);
+	struct hello_bucket_key key = {};
+	u64 zero = 0, *count;
+
+	if (own) {
+		barrier_var(bucket); /* the verifier wants to see the comparison */
+		if (bucket < HELLO_BUCKETS)
+			own->buckets[bucket] += 1;
+		return;
+	}
+	key.key = open->key;
+	key.bucket = bucket;
+	count = bpf_map_lookup_elem(&syscount_buckets, &key);
+	if (!count) {
+		bpf_map_update_elem(&syscount_buckets, &key, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&syscount_buckets, &key);
+	}
+	if (count)
+		hello_atomic_inc(count);
+}
+
+static __always_inline void add_time(struct hello_row *row, u64 ns)
+{
+	u32 epoch = syscount_control.epoch;
+	u32 slot = epoch & 1;
+
+	row->total_ns += ns;
+	if (row->epoch[slot] != epoch) {
+		row->epoch[slot] = epoch;
+		row->max_ns[slot] = ns;
+	} else if (row->max_ns[slot] < ns) {
+		row->max_ns[slot] = ns;
+	}
+}
+
+/* A call that was seen beginning has returned. */
+static __always_inline void end(struct hello_open_call *open, s32 error)
+{
+	u64 ns = config.watch & HELLO_WATCH_TIMES ? bpf_ktime_get_ns() - open->start : 0;
+	u32 exits = HELLO_LEDGER_EXITS;
+	struct hello_ledger *ledger = NULL;
+	struct hello_row *row;
+
+	if (config.watch & HELLO_WATCH_FAILED) {
+		ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
+		if (!error || !ledger)
+			return;
+		ledger->filtered -= 1;
+	} else if (config.count_by & HELLO_BY_ERRNO) {
+		ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
+		row = row_by_key(&open->key, false);
+		if (!ledger || !row)
+			return;
+		row->returned += 1;
+		ledger->emitted -= 1;
+	}
+	if (config.count_by & HELLO_BY_ERRNO) {
+		open->key.error = error;
+		row = row_by_key(&open->key, true);
+		if (!ledger)
+			return;
+		if (!row) {
+			hello_count(&ledger->lost_map);
+			return;
+		}
+		hello_count(&ledger->emitted);
+		row->calls += 1;
+	} else {
+		row = row_of(open, false);
+		if (!row)
+			return;
+	}
+	/* The histogram first: it may be ahead of its row, never behind it. */
+	if (config.watch & HELLO_WATCH_TIMES) {
+		add_to_histogram(open, ns);
+		add_time(row, ns);
+	}
+	row->errors += !!error;
+	row->returned += 1;
+}
+
+/* A call returns that was not seen beginning: it began before hello did. */
+static __always_inline void unmatched(struct bpf_raw_tracepoint_args *ctx)
+{
+	u32 exits = HELLO_LEDGER_EXITS;
+	struct hello_ledger *ledger;
+	struct hello_call call;
+
+	if (!syscount_control.on || !hello_selected())
+		return;
+	call = hello_call(hello_number((struct pt_regs *)ctx->args[0]));
+	if (config.pick && !hello_wanted(call))
+		return;
+	if (!ctx->args[1] && hello_is_fork(call))
+		return;
+	/* Where hello holds COMMAND until all is attached (src/command.rs). */
+	if (config.held && call.abi == HELLO_ABI_NATIVE && call.nr == NR_read &&
+	    hello_tgid_here() == config.held)
+		return;
+	ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
+	if (ledger)
+		ledger->unmatched += 1;
+}
+
+SEC("?raw_tp/sys_exit")
+int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct hello_open_call *open = hello_open_call(false);
+	s64 ret = ctx->args[1];
+	u32 phase;
+
+	if (!open || open->phase == HELLO_IDLE) {
+		unmatched(ctx);
+		return 0;
+	}
+	phase = open->phase;
+	open->phase = HELLO_IDLE;
+	if (phase != HELLO_COUNTED)
+		return 0;
+	if (open->call.abi == HELLO_ABI_COMPAT)
+		ret = (s32)ret;
+	if (ret < -4095 || ret >= 0 || hello_is_sigreturn(open->call))
+		ret = 0;
+	end(open, -ret);
+	return 0;
+}
+
+/* Only where calls are kept in a hash: an address is used again. */
+SEC("?raw_tp/sched_process_exit")
+int syscount_forget(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = bpf_get_current_task();
+
+	bpf_map_delete_elem(&hello_call_hash, &task);
 	return 0;
 }
 

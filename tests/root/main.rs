@@ -12,6 +12,7 @@ mod matrix;
 mod options;
 mod run;
 mod selection;
+mod syscount;
 mod workload;
 
 use std::env;
@@ -96,6 +97,7 @@ fn trials() -> Vec<Trial> {
         ("options", options::TESTS),
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),
+        ("syscount", syscount::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {

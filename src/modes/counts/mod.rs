@@ -1,31 +1,45 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What the counting modes have in common: from counter maps to tables.
 
+mod buckets;
+mod read;
+mod rows;
+mod summary;
+
 use std::cmp::Reverse;
-use std::collections::HashMap;
-use std::io::Write as _;
 
 use anyhow::Result;
 use libbpf_rs::MapCore as _;
-use libbpf_rs::MapType;
+use libbpf_rs::MapFlags;
 use libbpf_rs::Object;
 
-use super::NR_MAX;
 use crate::cli::Axis;
 use crate::cli::Format;
 use crate::enrich::host::Host;
-use crate::enrich::syscalls::Abi;
 use crate::enrich::syscalls::Call;
 use crate::output::Output;
-use crate::output::Row;
-use crate::output::json::Object as Json;
-use crate::output::text;
 use crate::session::Context;
 use crate::session::Source;
 use crate::session::find_map;
 use crate::wire;
 use crate::wire::types::hello_axis;
+use crate::wire::types::hello_control;
 use crate::wire::types::hello_key;
+pub(super) use read::Kind;
+use read::Snapshot;
+pub(super) use read::Store;
+use read::Tally;
+use rows::CountRow;
+use rows::Frame;
+use rows::HistogramRow;
+use rows::KeyExt as _;
+use rows::Line;
+use summary::SummaryRow;
+
+/// Keys that have room unless `--max-entries` says otherwise.
+const ROOM: u32 = 65_536;
+/// … but not more than fit into this: a key costs more the more CPUs there are.
+const ROOM_BYTES: u32 = 64 << 20;
 
 /// In which order the rows of a table come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,50 +72,85 @@ pub(super) fn bits(axes: &[Axis]) -> u32 {
                 Axis::Pid => hello_axis::HELLO_BY_PID,
                 Axis::Comm => hello_axis::HELLO_BY_COMM,
                 Axis::Cgroup => hello_axis::HELLO_BY_CGROUP,
+                Axis::Errno => hello_axis::HELLO_BY_ERRNO,
             }
             .0
         })
         .fold(0, |all, bit| all | bit)
 }
 
-/// The names of the pinned files: counters by other axes are other counters.
-pub(super) fn pins(maps: &[&'static str], axes: &[Axis]) -> Vec<(&'static str, String)> {
+/// How many keys a table has room for, at so many bytes for each.
+pub(super) fn room(cx: &Context, bytes: u32) -> u32 {
+    let fitting = ROOM_BYTES / bytes.max(1);
+    cx.args.max_entries.unwrap_or(ROOM.min(fitting).max(1024))
+}
+
+/// The names of the pinned files: counters by other axes are other counters, and so
+/// are those of failed calls only.
+pub(super) fn pins(stores: &[Store], axes: &[Axis], failed: bool) -> Vec<(&'static str, String)> {
     let by: Vec<String> = axes
         .iter()
         .map(|axis| format!("{axis:?}").to_lowercase())
         .collect();
-    maps.iter()
-        .map(|map| (*map, format!("{map}_by_{}", by.join("_"))))
+    let failed = if failed { "_failed" } else { "" };
+    stores
+        .iter()
+        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}", by.join("_"))))
         .collect()
 }
 
-type Key = [u8; size_of::<hello_key>()];
+/// What is looked at beside how often calls are made, and what tables show of it.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// What calls return.
+    pub(super) exits: bool,
+    /// Only those that fail.
+    pub(super) failed: bool,
+    /// How long they take.
+    pub(super) times: bool,
+    /// Calls whose histogram is shown.
+    pub(super) histogram: Vec<Call>,
+    /// Tables have all since the start.
+    pub(super) cumulative: bool,
+    /// The one table is that of `strace -c`.
+    pub(super) summary: bool,
+}
 
 /// The [`Source`] of a counting mode.
 pub(super) struct Counts {
-    maps: &'static [&'static str],
+    stores: Vec<Store>,
     axes: Vec<Axis>,
     order: Order,
+    look: Look,
     top: usize,
     host: Host,
     output: Output,
     tables: u64,
     limit: Option<u64>,
+    /// The interval that calls are timed in.
+    epoch: u32,
     /// What pinned counters said before this run.
-    before: Option<HashMap<Key, u64>>,
+    before: Snapshot,
+    /// What the last table had been made of.
+    last: Snapshot,
 }
+
+/// A row before it is one.
+type Entry = (hello_key, Tally);
 
 impl Counts {
     pub(super) fn new(
         cx: &Context,
-        maps: &'static [&'static str],
+        stores: Vec<Store>,
         axes: Vec<Axis>,
         order: Order,
+        look: Look,
     ) -> Self {
         Self {
-            maps,
+            stores,
             axes,
             order,
+            look,
             top: cx.args.top.map_or(usize::MAX, |top| {
                 usize::try_from(top.get()).unwrap_or(usize::MAX)
             }),
@@ -109,101 +158,164 @@ impl Counts {
             output: Output::new(cx.args.output, None),
             tables: 0,
             limit: cx.args.count.map(std::num::NonZero::get),
-            before: None,
+            epoch: 0,
+            before: Snapshot::new(),
+            last: Snapshot::new(),
         }
     }
 
-    /// All counters that are not zero.
-    fn read(&self, object: &Object) -> Result<Vec<(hello_key, u64)>> {
-        let mut counts = Vec::new();
-        for name in self.maps {
-            let map = find_map(object, name)?;
-            if map.map_type() == MapType::PercpuArray {
-                for index in 0..map.max_entries() {
-                    let count = wire::sum_u64(&map, &index.to_ne_bytes())?;
-                    let key = hello_key {
-                        abi: index / NR_MAX,
-                        nr: index % NR_MAX,
-                        ..Default::default()
-                    };
-                    counts.push((key, count));
-                }
-            } else {
-                for key in map.keys() {
-                    let count = wire::sum_u64(&map, &key)?;
-                    counts.push((wire::decode(&key)?, count));
-                }
-            }
+    fn read(&self, object: &Object, last: bool) -> Result<Snapshot> {
+        read::settle(read::read(object, &self.stores, self.epoch)?, last)
+    }
+
+    /// Tells the kernel side to count or not, and in which epoch.
+    fn control(&self, object: &Object, on: bool, epoch: u32) -> Result<()> {
+        if self.look.exits {
+            let control = hello_control {
+                on: u32::from(on),
+                epoch,
+            };
+            let map = find_map(object, ".data.control")?;
+            map.update(&0u32.to_ne_bytes(), wire::bytes(&control), MapFlags::ANY)?;
         }
-        counts.retain(|(_, count)| *count > 0);
-        Ok(counts)
+        Ok(())
     }
 
     /// Is the line of the book enough: one id, one count?
     fn is_line(&self) -> bool {
-        self.axes == [Axis::Uid] && self.output.format() == Format::Text
+        self.axes == [Axis::Uid] && !self.look.exits && self.output.format() == Format::Text
+    }
+
+    /// The rows of a table; the `last` also has those that only wait.
+    fn entries(&self, now: &Snapshot, last: bool) -> Result<Vec<Entry>> {
+        let none = Tally::default();
+        let mut entries = Vec::new();
+        for (key, tally) in now {
+            let mut shown = if self.look.cumulative {
+                tally.clone()
+            } else {
+                tally.since(self.last.get(key).unwrap_or(&none))
+            };
+            // Those that a former run has left so are not, any more.
+            let stale = self.before.get(key).map_or(0, |tally| tally.in_flight);
+            shown.in_flight = shown.in_flight.saturating_sub(stale);
+            let waits = last && shown.in_flight > 0;
+            if shown.calls + shown.returned > 0 || waits {
+                entries.push((wire::decode(key)?, shown));
+            }
+        }
+        Ok(entries)
     }
 
     /// Sorts, and leaves only the largest.
-    fn choose<'c>(&self, counts: &'c mut [(hello_key, u64)]) -> &'c [(hello_key, u64)] {
-        // Equal counts stay in an order that does not depend on hashing.
-        counts.sort_by_key(|(key, count)| {
-            (
-                Reverse(*count),
-                key.abi,
-                key.nr,
-                key.uid,
-                key.pid,
-                key.comm,
-                key.cgroup_id,
-            )
-        });
-        let top = counts.len().min(self.top);
-        let shown = &mut counts[..top];
+    fn choose<'e>(&self, entries: &'e mut [Entry]) -> &'e [Entry] {
+        // Equal rows stay in an order that does not depend on hashing.
+        let id = |key: &hello_key| {
+            let call = (key.abi, key.nr, key.error);
+            (call, key.uid, key.pid, key.comm, key.cgroup_id)
+        };
+        entries.sort_by_key(|(key, tally)| (Reverse((tally.total_ns, tally.calls)), id(key)));
+        let top = entries.len().min(self.top);
+        let shown = &mut entries[..top];
         if self.order == Order::Id && self.axes == [Axis::Uid] {
             shown.sort_by_key(|(key, _)| key.uid);
         }
         shown
     }
 
-    fn print(&mut self, counts: &mut [(hello_key, u64)], is_final: bool) {
+    fn print(&mut self, now: &Snapshot, is_final: bool) -> Result<()> {
         self.tables += 1;
-        // Only the final table accounts for the calls: the others count them again.
-        let before = self.before.take().unwrap_or_default();
-        let mine = |key: &hello_key, count: u64| {
-            let old = before.get(wire::bytes(key)).copied().unwrap_or(0);
-            if is_final { count - old.min(count) } else { 0 }
+        let mut entries = self.entries(now, is_final)?;
+        let shown = self.choose(&mut entries);
+        // Where tables have all since the start, only the final one accounts for the
+        // calls: those before count them again.
+        let events = |entry: &Entry| match self.look.cumulative {
+            false => entry.1.calls,
+            true if is_final => {
+                let key = wire::bytes(&entry.0);
+                let old = self.before.get(key).map_or(0, |tally| tally.calls);
+                entry.1.calls.saturating_sub(old)
+            }
+            true => 0,
         };
-        let shown = self.choose(counts);
         if self.is_line() {
-            let events = shown.iter().map(|(key, count)| mine(key, *count)).sum();
             if !shown.is_empty() {
+                let events = shown.iter().map(events).sum();
                 self.output.row(&Line(shown), events);
             }
+        } else if self.look.summary && self.output.format() == Format::Text {
+            summarize(&mut self.output, shown, events);
         } else {
-            if self.tables > 1 {
-                self.output.header("");
-            }
-            self.output.header(&header(&self.axes));
-            for (key, count) in shown {
-                let row = CountRow {
-                    table: self.tables,
-                    axes: &self.axes,
-                    key,
-                    count: *count,
-                    ts: self.host.clock.wall(),
-                    user: self.host.users.name(key.uid),
-                    cgroup: self.host.cgroups.path(key.cgroup_id).map(str::to_owned),
-                };
-                self.output.row(&row, mine(key, *count));
-            }
+            self.table(shown, &shown.iter().map(events).collect::<Vec<_>>());
         }
-        self.before = Some(before);
+        Ok(())
+    }
+
+    fn table(&mut self, shown: &[Entry], events: &[u64]) {
+        let columns = rows::columns(&self.axes, &self.look);
+        if self.tables > 1 {
+            self.output.header("");
+        }
+        self.output.header(&rows::header(&columns));
+        let frame = Frame {
+            table: self.tables,
+            axes: &self.axes,
+            look: &self.look,
+            columns: &columns,
+        };
+        for (entry, events) in shown.iter().zip(events) {
+            let row = CountRow::new(frame, entry, &mut self.host);
+            self.output.row(&row, *events);
+        }
+        let by_call = self.axes.contains(&Axis::Syscall);
+        let wanted = |(key, tally): &&Entry| {
+            let is_asked = !by_call || self.look.histogram.contains(&key.call());
+            is_asked && !self.look.histogram.is_empty() && tally.spread.len() > 0
+        };
+        for entry in shown.iter().filter(wanted) {
+            self.output.header("");
+            let row = CountRow::new(frame, entry, &mut self.host);
+            self.output.row(&HistogramRow(row), 0);
+        }
     }
 
     fn is_full(&self) -> bool {
         self.limit.is_some_and(|limit| self.tables >= limit)
     }
+
+    /// What is said once, at the end, beside the tables.
+    fn remark(&self, now: &Snapshot) {
+        let cut = now.values().filter(|tally| tally.is_cut()).count();
+        if self.look.times && cut > 0 {
+            crate::say!(
+                "hello: the histograms are full: no percentiles for {cut} keys; give --max-entries more"
+            );
+        }
+        let open: u64 = now.values().map(|tally| tally.in_flight).sum();
+        if self.look.summary && open > 0 {
+            crate::say!("hello: {open} of the calls had not returned, and have no time");
+        }
+    }
+}
+
+/// Prints what `strace -c` would.
+fn summarize(output: &mut Output, shown: &[Entry], events: impl Fn(&Entry) -> u64) {
+    let mut total = Tally::default();
+    for (_, tally) in shown {
+        total.join(tally);
+    }
+    output.header(summary::HEADER);
+    output.header(summary::RULE);
+    let row = |call, tally| SummaryRow {
+        call,
+        tally,
+        all_ns: total.total_ns,
+    };
+    for entry in shown {
+        output.row(&row(Some(entry.0.call()), &entry.1), events(entry));
+    }
+    output.header(summary::RULE);
+    output.row(&row(None, &total), 0);
 }
 
 impl Source for Counts {
@@ -213,10 +325,17 @@ impl Source for Counts {
     }
 
     fn loaded(&mut self, object: &Object) -> Result<()> {
-        let key = |key: &hello_key| wire::bytes(key).try_into().unwrap_or([0; size_of::<Key>()]);
-        let counts = self.read(object)?;
-        self.before = Some(counts.iter().map(|(k, count)| (key(k), *count)).collect());
+        self.before = self.read(object, true)?;
+        self.last = self.before.clone();
         Ok(())
+    }
+
+    fn attached(&mut self, object: &Object) -> Result<()> {
+        self.control(object, true, self.epoch)
+    }
+
+    fn detaching(&mut self, object: &Object) -> Result<()> {
+        self.control(object, false, self.epoch)
     }
 
     fn woke(&mut self) {
@@ -224,122 +343,30 @@ impl Source for Counts {
     }
 
     fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
-        let mut counts = self.read(object)?;
-        let was_full = self.is_full();
-        if !was_full {
+        let is_interval = !last && !self.look.cumulative;
+        if is_interval {
+            // The next one begins, then this one is read.
+            self.control(object, true, self.epoch.wrapping_add(1))?;
+        }
+        let now = self.read(object, last)?;
+        if !self.is_full() {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
-            self.print(&mut counts, is_final);
+            self.print(&now, is_final)?;
         }
         if last {
+            self.remark(&now);
             self.output.flush();
-            let before: u64 = self.before.iter().flat_map(HashMap::values).sum();
-            let now: u64 = counts.iter().map(|(_, count)| count).sum();
-            self.output.received = now.saturating_sub(before);
+            let sum = |all: &Snapshot| all.values().map(|tally| tally.calls).sum::<u64>();
+            self.output.received = sum(&now).saturating_sub(sum(&self.before));
             let told = self.output.printed() + self.output.write_errors();
             self.output.surplus = self.output.received.saturating_sub(told);
         }
+        self.epoch += u32::from(is_interval);
+        self.last = now;
         Ok(())
     }
 
     fn is_table(&self) -> bool {
         true
-    }
-}
-
-/// The line of the book: `ID 0: 332` and so on, with tabs between.
-struct Line<'a>(&'a [(hello_key, u64)]);
-
-impl Row for Line<'_> {
-    fn kind(&self) -> &'static str {
-        "count"
-    }
-
-    fn text(&self, line: &mut Vec<u8>) {
-        for (index, (key, count)) in self.0.iter().enumerate() {
-            let tab = if index > 0 { "\t" } else { "" };
-            let _ = write!(line, "{tab}ID {}: {count}", key.uid);
-        }
-    }
-
-    fn json(&self, _: &mut Json<'_>) {}
-}
-
-fn header(axes: &[Axis]) -> String {
-    let mut line = format!("{:>10} ", "COUNT");
-    for axis in axes {
-        line += match axis {
-            Axis::Uid => "UID        ",
-            Axis::Pid => "    PID ",
-            Axis::Comm => "COMM            ",
-            Axis::Syscall => "SYSCALL              ",
-            Axis::Cgroup => "CGROUP",
-        };
-    }
-    line.trim_end().to_owned()
-}
-
-struct CountRow<'a> {
-    table: u64,
-    axes: &'a [Axis],
-    key: &'a hello_key,
-    count: u64,
-    ts: humantime::Rfc3339Timestamp,
-    user: Option<&'a str>,
-    cgroup: Option<String>,
-}
-
-impl CountRow<'_> {
-    fn call(&self) -> Call {
-        Call {
-            abi: Abi::from_raw(self.key.abi),
-            nr: self.key.nr,
-        }
-    }
-}
-
-impl Row for CountRow<'_> {
-    fn kind(&self) -> &'static str {
-        "count"
-    }
-
-    fn text(&self, line: &mut Vec<u8>) {
-        text::number(line, 10, self.count);
-        for axis in self.axes {
-            match axis {
-                Axis::Uid => match self.user {
-                    Some(user) => text::bytes(line, 10, user.as_bytes()),
-                    None => text::word(line, 10, &self.key.uid.to_string()),
-                },
-                Axis::Pid => text::number(line, 7, self.key.pid),
-                Axis::Comm => text::bytes(line, 15, wire::text(&self.key.comm)),
-                Axis::Syscall => text::word(line, 20, &self.call().to_string()),
-                Axis::Cgroup => {
-                    text::bytes(line, 0, self.cgroup.as_deref().unwrap_or("?").as_bytes());
-                }
-            }
-        }
-        line.truncate(line.trim_ascii_end().len());
-    }
-
-    fn json(&self, object: &mut Json<'_>) {
-        object.plain("ts", &self.ts);
-        object.num("table", self.table);
-        for axis in self.axes {
-            match axis {
-                Axis::Uid => {
-                    object.num("uid", self.key.uid);
-                    object.opt_str("user", self.user);
-                }
-                Axis::Pid => object.num("pid", self.key.pid),
-                Axis::Comm => object.bytes("comm", wire::text(&self.key.comm)),
-                Axis::Syscall => {
-                    object.str("abi", self.call().abi.name());
-                    object.num("nr", self.call().number());
-                    object.opt_str("syscall", self.call().name());
-                }
-                Axis::Cgroup => object.opt_str("cgroup", self.cgroup.as_deref()),
-            }
-        }
-        object.num("count", self.count);
     }
 }
