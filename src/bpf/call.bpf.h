@@ -68,8 +68,10 @@ struct {
 } hello_call_storage SEC(".maps");
 
 /*
- * Where raw_tp programs have no task storage (before Linux 5.12). By the address of the
- * task: the thread id changes when a thread that is not the leader executes a program.
+ * For tasks that the kernel has no storage for: all of them where raw_tp programs do not
+ * get at it (before Linux 5.12), some where it does not get the memory, all on CPUs
+ * without cmpxchg16b from Linux 7 on. By the address of the task: the thread id changes
+ * when a thread that is not the leader executes a program.
  */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -78,22 +80,39 @@ struct {
 	__type(value, struct hello_open_call);
 } hello_call_hash SEC(".maps");
 
+volatile u32 hello_call_hash_used = 0;
+
 /* What is kept of the current task, or NULL; with `create` NULL means no room. */
 static __always_inline struct hello_open_call *hello_open_call(bool create)
 {
 	struct hello_open_call none = {};
-	u64 task;
 	void *found;
+	u64 task;
 
-	if (config.watch & HELLO_WATCH_STORAGE)
-		return bpf_task_storage_get(&hello_call_storage, bpf_get_current_task_btf(), NULL,
-					    create ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+	if (config.watch & HELLO_WATCH_STORAGE) {
+		found = bpf_task_storage_get(&hello_call_storage, bpf_get_current_task_btf(), NULL,
+					     create ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
+		if (found || (!create && !hello_call_hash_used))
+			return found;
+	}
 	task = bpf_get_current_task();
 	found = bpf_map_lookup_elem(&hello_call_hash, &task);
 	if (found || !create)
 		return found;
+	hello_call_hash_used = 1;
 	bpf_map_update_elem(&hello_call_hash, &task, &none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&hello_call_hash, &task);
+}
+
+/* The address will be another task's. */
+SEC("raw_tp/sched_process_exit")
+int hello_forget(struct bpf_raw_tracepoint_args *ctx)
+{
+	u64 task = bpf_get_current_task();
+
+	if (hello_call_hash_used)
+		bpf_map_delete_elem(&hello_call_hash, &task);
+	return 0;
 }
 
 #endif /* HELLO_CALL_BPF_H */

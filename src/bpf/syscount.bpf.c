@@ -259,7 +259,7 @@ static __always_inline void end(struct hello_open_call *open, s32 error)
 }
 
 /* A call returns that was not seen beginning: it began before hello did. */
-static __always_inline void unmatched(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void unmatched(struct pt_regs *regs, s64 ret)
 {
 	u32 exits = HELLO_LEDGER_EXITS;
 	struct hello_ledger *ledger;
@@ -267,10 +267,10 @@ static __always_inline void unmatched(struct bpf_raw_tracepoint_args *ctx)
 
 	if (!syscount_control.on || !hello_selected())
 		return;
-	call = hello_call(hello_number((struct pt_regs *)ctx->args[0]));
+	call = hello_call(hello_number(regs));
 	if (config.pick && !hello_wanted(call))
 		return;
-	if (!ctx->args[1] && hello_is_fork(call))
+	if (!ret && hello_is_fork(call))
 		return;
 	/* Where hello holds COMMAND until all is attached (src/command.rs). */
 	if (config.held && call.abi == HELLO_ABI_NATIVE && call.nr == NR_read &&
@@ -284,12 +284,17 @@ static __always_inline void unmatched(struct bpf_raw_tracepoint_args *ctx)
 SEC("?raw_tp/sys_exit")
 int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct hello_open_call *open = hello_open_call(false);
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
 	s64 ret = ctx->args[1];
+	struct hello_open_call *open;
 	u32 phase;
 
+	/* Now: compilers would do it later, by an address that the verifier refuses. */
+	barrier_var(regs);
+	barrier_var(ret);
+	open = hello_open_call(false);
 	if (!open || open->phase == HELLO_IDLE) {
-		unmatched(ctx);
+		unmatched(regs, ret);
 		return 0;
 	}
 	phase = open->phase;
@@ -301,16 +306,6 @@ int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 	if (ret < -4095 || ret >= 0 || hello_is_sigreturn(open->call))
 		ret = 0;
 	end(open, -ret);
-	return 0;
-}
-
-/* Only where calls are kept in a hash: an address is used again. */
-SEC("?raw_tp/sched_process_exit")
-int syscount_forget(struct bpf_raw_tracepoint_args *ctx)
-{
-	u64 task = bpf_get_current_task();
-
-	bpf_map_delete_elem(&hello_call_hash, &task);
 	return 0;
 }
 

@@ -165,9 +165,9 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
     ];
     let needs = [
         (look.exits, "syscount_exit"),
-        (look.exits && !storage, "syscount_forget"),
+        (look.exits, "hello_forget"),
         (storage, "hello_call_storage"),
-        (look.exits && !storage, "hello_call_hash"),
+        (look.exits, "hello_call_hash"),
         (by_call && !look.exits, "syscount_calls"),
         (in_array, "syscount_timed"),
         (look.times, "syscount_buckets"),
