@@ -69,8 +69,9 @@ struct {
 
 /*
  * For tasks that the kernel has no storage for: all of them where raw_tp programs do not
- * get at it (before Linux 5.12), some where it does not get the memory, all on CPUs
- * without cmpxchg16b from Linux 7 on. By the address of the task: the thread id changes
+ * get at it (before Linux 5.12), some where it does not get the memory, all where the
+ * kernel's allocator for any context needs an instruction that the CPU has not (seen
+ * with Linux 7.2 on x86 without cmpxchg16b). By the address of the task: the thread id changes
  * when a thread that is not the leader executes a program.
  */
 struct {

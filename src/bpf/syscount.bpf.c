@@ -86,11 +86,14 @@ static __always_inline struct hello_timed *timed(struct hello_call call)
 	return bpf_map_lookup_elem(&syscount_timed, &call.nr);
 }
 
-static __always_inline struct hello_row *row_of(const struct hello_open_call *open, bool create)
+/* The program at the exit of the call before was skipped by the kernel. */
+static __always_inline void missed(const struct hello_open_call *open)
 {
 	struct hello_timed *own = timed(open->call);
+	struct hello_row *row = own ? &own->row : row_by_key(&open->key, false);
 
-	return own ? &own->row : row_by_key(&open->key, create);
+	if (row)
+		row->gone += 1;
 }
 
 /* A call begins that will be seen returning. */
@@ -98,39 +101,39 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_call
 {
 	struct hello_open_call *open = hello_open_call(true);
 	bool is_last = hello_never_returns(call);
+	struct hello_timed *own;
 	struct hello_row *row;
 
 	if (!open) {
 		hello_count(&ledger->lost_map);
 		return;
 	}
-	if (open->phase == HELLO_COUNTED) {
-		/* The kernel has skipped the program at the exit of the one before. */
-		row = row_of(open, false);
-		if (row)
-			row->gone += 1;
-	}
-	__builtin_memset(&open->key, 0, sizeof(open->key));
-	hello_key_here(&open->key, call);
+	if (open->phase == HELLO_COUNTED)
+		missed(open);
 	open->call = call;
 	open->phase = HELLO_UNCOUNTED;
-	if (config.watch & HELLO_WATCH_FAILED) {
-		/* It has not failed yet, and may never. */
-		hello_count(&ledger->filtered);
-		open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
+	own = timed(call);
+	if (own) {
+		row = &own->row;
 	} else {
+		__builtin_memset(&open->key, 0, sizeof(open->key));
+		hello_key_here(&open->key, call);
 		if (config.count_by & HELLO_BY_ERRNO)
 			open->key.error = HELLO_PENDING;
-		row = row_of(open, true);
-		if (!row) {
-			hello_count(&ledger->lost_map);
-			return;
-		}
+		row = config.watch & HELLO_WATCH_FAILED ? NULL : row_by_key(&open->key, true);
+	}
+	if (row) {
 		row->calls += 1;
 		row->gone += is_last;
 		hello_count(&ledger->emitted);
-		open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
+	} else if (config.watch & HELLO_WATCH_FAILED) {
+		/* It has not failed yet, and may never. */
+		hello_count(&ledger->filtered);
+	} else {
+		hello_count(&ledger->lost_map);
+		return;
 	}
+	open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
 	/* As late as can be: what was done above is not the call's time. */
 	if (config.watch & HELLO_WATCH_TIMES)
 		open->start = bpf_ktime_get_ns();
@@ -173,26 +176,16 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Adds a time to its histogram; one that finds no room is missing there, and told. */
-static __always_inline void add_to_histogram(const struct hello_open_call *open, u64 ns)
+/* Adds a time to the histogram of a key; one that finds no room is missing, and told. */
+static __always_inline void add_to_bucket(const struct hello_key *key, u32 bucket)
 {
-	struct hello_timed *own = timed(open->call);
-	u32 bucket = hello_bucket(ns);
-	struct hello_bucket_key key = {};
+	struct hello_bucket_key at = { .key = *key, .bucket = bucket };
 	u64 zero = 0, *count;
 
-	if (own) {
-		barrier_var(bucket); /* the verifier wants to see the comparison */
-		if (bucket < HELLO_BUCKETS)
-			own->buckets[bucket] += 1;
-		return;
-	}
-	key.key = open->key;
-	key.bucket = bucket;
-	count = bpf_map_lookup_elem(&syscount_buckets, &key);
+	count = bpf_map_lookup_elem(&syscount_buckets, &at);
 	if (!count) {
-		bpf_map_update_elem(&syscount_buckets, &key, &zero, BPF_NOEXIST);
-		count = bpf_map_lookup_elem(&syscount_buckets, &key);
+		bpf_map_update_elem(&syscount_buckets, &at, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&syscount_buckets, &at);
 	}
 	if (count)
 		hello_atomic_inc(count);
@@ -212,46 +205,61 @@ static __always_inline void add_time(struct hello_row *row, u64 ns)
 	}
 }
 
+/*
+ * Where a call that has returned is counted. By error, that is known only now: it is
+ * taken from those that are pending. NULL if it is not counted, or has no room.
+ */
+static __always_inline struct hello_row *settle(struct hello_open_call *open, s32 error)
+{
+	u32 exits = HELLO_LEDGER_EXITS;
+	struct hello_ledger *ledger;
+	struct hello_row *row;
+
+	if (!(config.count_by & HELLO_BY_ERRNO))
+		return row_by_key(&open->key, false);
+	ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
+	if (!ledger)
+		return NULL;
+	if (config.watch & HELLO_WATCH_FAILED) {
+		if (!error)
+			return NULL;
+		ledger->filtered -= 1;
+	} else {
+		row = row_by_key(&open->key, false);
+		if (!row)
+			return NULL;
+		row->returned += 1;
+		ledger->emitted -= 1;
+	}
+	open->key.error = error;
+	row = row_by_key(&open->key, true);
+	if (!row) {
+		ledger->lost_map += 1;
+		return NULL;
+	}
+	ledger->emitted += 1;
+	row->calls += 1;
+	return row;
+}
+
 /* A call that was seen beginning has returned. */
 static __always_inline void end(struct hello_open_call *open, s32 error)
 {
 	u64 ns = config.watch & HELLO_WATCH_TIMES ? bpf_ktime_get_ns() - open->start : 0;
-	u32 exits = HELLO_LEDGER_EXITS;
-	struct hello_ledger *ledger = NULL;
-	struct hello_row *row;
+	struct hello_timed *own = timed(open->call);
+	struct hello_row *row = own ? &own->row : settle(open, error);
 
-	if (config.watch & HELLO_WATCH_FAILED) {
-		ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
-		if (!error || !ledger)
-			return;
-		ledger->filtered -= 1;
-	} else if (config.count_by & HELLO_BY_ERRNO) {
-		ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
-		row = row_by_key(&open->key, false);
-		if (!ledger || !row)
-			return;
-		row->returned += 1;
-		ledger->emitted -= 1;
-	}
-	if (config.count_by & HELLO_BY_ERRNO) {
-		open->key.error = error;
-		row = row_by_key(&open->key, true);
-		if (!ledger)
-			return;
-		if (!row) {
-			hello_count(&ledger->lost_map);
-			return;
-		}
-		hello_count(&ledger->emitted);
-		row->calls += 1;
-	} else {
-		row = row_of(open, false);
-		if (!row)
-			return;
-	}
+	if (!row)
+		return;
 	/* The histogram first: it may be ahead of its row, never behind it. */
 	if (config.watch & HELLO_WATCH_TIMES) {
-		add_to_histogram(open, ns);
+		u32 bucket = hello_bucket(ns);
+
+		barrier_var(bucket); /* the verifier wants to see the comparison */
+		if (!own)
+			add_to_bucket(&open->key, bucket);
+		else if (bucket < HELLO_BUCKETS)
+			own->buckets[bucket] += 1;
 		add_time(row, ns);
 	}
 	row->errors += !!error;
