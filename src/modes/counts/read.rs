@@ -48,8 +48,6 @@ pub(super) struct Tally {
     pub(super) errors: u64,
     pub(super) total_ns: u64,
     pub(super) max_ns: u64,
-    /// The longest of the epoch before: one that came when it had been read already.
-    late_ns: u64,
     pub(super) in_flight: u64,
     pub(super) spread: Spread,
 }
@@ -69,29 +67,29 @@ impl Tally {
                 0
             }
         };
-        self.max_ns = self.max_ns.max(longest(epoch));
-        if let Some(before) = epoch.checked_sub(1) {
-            self.late_ns = self.late_ns.max(longest(before));
-        }
+        // Calls that return while the table is read are of the next epoch already.
+        let longest = longest(epoch).max(longest(epoch.wrapping_add(1)));
+        self.max_ns = self.max_ns.max(longest);
     }
 
     /// What came since `old`. Calls in flight are those that are so now.
     pub(super) fn since(&self, old: &Self) -> Self {
-        Self {
+        let mut since = Self {
             calls: self.calls.saturating_sub(old.calls),
             gone: self.gone.saturating_sub(old.gone),
             returned: self.returned.saturating_sub(old.returned),
             errors: self.errors.saturating_sub(old.errors),
             total_ns: self.total_ns.saturating_sub(old.total_ns),
-            max_ns: if self.late_ns > old.max_ns {
-                self.max_ns.max(self.late_ns)
-            } else {
-                self.max_ns
-            },
-            late_ns: 0,
+            max_ns: self.max_ns,
             in_flight: self.in_flight,
             spread: self.spread.since(&old.spread),
+        };
+        // The longest was perhaps of a call that the table before counted while it was
+        // read. The histogram tells, if it is whole.
+        if !since.is_cut() {
+            since.max_ns = since.spread.correct_longest(since.max_ns);
         }
+        since
     }
 
     pub(super) fn mean_ns(&self) -> Option<u64> {
@@ -240,7 +238,6 @@ impl Tally {
         self.errors += other.errors;
         self.total_ns += other.total_ns;
         self.max_ns = self.max_ns.max(other.max_ns);
-        self.late_ns = self.late_ns.max(other.late_ns);
         self.in_flight += other.in_flight;
         self.spread.join(&other.spread);
     }
@@ -250,35 +247,41 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn row(calls: u64, returned: u64, epoch: [u32; 2], max_ns: [u64; 2]) -> hello_row {
+    fn row(epoch: [u32; 2], max_ns: [u64; 2]) -> hello_row {
         hello_row {
-            calls,
-            returned,
-            total_ns: returned * 10,
             max_ns,
             epoch,
             ..Default::default()
         }
     }
 
+    /// A tally of rows at an epoch, with times in the given buckets.
+    fn tally(rows: &[hello_row], epoch: u32, buckets: &[u32]) -> Tally {
+        let mut tally = Tally::default();
+        rows.iter().for_each(|row| tally.add(row, epoch));
+        buckets.iter().for_each(|at| tally.spread.add(*at, 1));
+        tally.returned = buckets.len() as u64;
+        tally.total_ns = tally.returned * 10;
+        tally
+    }
+
     #[test]
     fn the_longest_time_is_of_its_interval() {
-        let mut first = Tally::default();
-        first.add(&row(3, 2, [0, 0], [70, 0]), 0);
+        // Buckets: 10 for 10 ns, 16 for 16 and 17, 18 for 20 and 21, 32 for 64 to 71.
+        let first = tally(&[row([0, 0], [70, 0])], 0, &[10, 32]);
         assert_eq!((first.max_ns, first.mean_ns()), (70, Some(10)));
         // The second interval has a shorter one, on one of two CPUs.
-        let mut second = Tally::default();
-        second.add(&row(5, 4, [0, 1], [70, 20]), 1);
-        second.add(&row(1, 1, [0, 0], [30, 0]), 1);
+        let rows = [row([0, 1], [70, 20]), row([0, 0], [30, 0])];
+        let second = tally(&rows, 1, &[10, 32, 18, 16]);
         let since = second.since(&first);
-        assert_eq!((since.calls, since.returned, since.max_ns), (3, 3, 20));
-        // One that the first was too early to see counts here.
-        let mut late = Tally::default();
-        late.add(&row(5, 4, [0, 1], [90, 20]), 1);
-        assert_eq!(late.since(&first).max_ns, 90);
+        assert_eq!((since.returned, since.max_ns), (2, 20));
+        // A call that returned while the first table was read: in that, not in the next.
+        let early = tally(&[row([0, 1], [10, 70])], 0, &[10, 32]);
+        assert_eq!(early.since(&Tally::default()).max_ns, 70);
+        let next = tally(&[row([0, 1], [10, 70])], 1, &[10, 32, 16]);
+        assert_eq!(next.since(&early).max_ns, 16);
         // A third interval without any.
-        let mut third = Tally::default();
-        third.add(&row(5, 4, [0, 1], [70, 20]), 2);
+        let third = tally(&rows, 2, &[10, 32, 18, 16]);
         assert_eq!(third.since(&second).longest_ns(), None);
     }
 
