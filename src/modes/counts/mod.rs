@@ -199,6 +199,9 @@ impl Counts {
             // Those that a former run has left so are not, any more.
             let stale = self.before.get(key).map_or(0, |tally| tally.in_flight);
             shown.in_flight = shown.in_flight.saturating_sub(stale);
+            if !self.look.exits {
+                shown.in_flight = 0;
+            }
             let waits = last && shown.in_flight > 0;
             if shown.calls + shown.returned > 0 || waits {
                 entries.push((wire::decode(key)?, shown));
