@@ -60,6 +60,11 @@ const SPECIAL: &[&str] = &[
     "interval",
     "by",
     "top",
+    "failed",
+    "latency",
+    "histogram",
+    "cumulative",
+    "max-entries",
     "message",
     "transport",
     "buffer-size",
@@ -165,9 +170,24 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Tables")]
     pub top: Option<NonZeroU64>,
 
-    /// Time each call
-    #[arg(long, help_heading = "Output")]
+    /// Time each call: total, mean, p50, p99, max; the largest rows are then those of most time
+    #[arg(long, help_heading = "Tables")]
     pub latency: bool,
+
+    /// How the times of this call are spread; with --latency, and only this call unless
+    /// --syscalls names more
+    #[arg(long, value_name = "SYSCALL", help_heading = "Tables")]
+    pub histogram: Option<String>,
+
+    /// Each table has all since the start, not what came since the last table; so it is with --pin
+    #[arg(long, help_heading = "Tables")]
+    pub cumulative: bool,
+
+    /// Room for N keys in the kernel's table; calls that find none are counted as lost
+    /// [default: 65536, or what fits into 64 MiB]
+    #[arg(long, value_name = "N", help_heading = "Tables",
+          value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+    pub max_entries: Option<u32>,
 
     /// Keep the counters in DIR (in a bpffs) and go on from them next time; for one hello at a time
     #[arg(long, value_name = "DIR", help_heading = "Tables")]

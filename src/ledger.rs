@@ -86,24 +86,35 @@ impl Ledger {
     /// The kernel refuses the lookup.
     pub fn read(map: &dyn MapCore, nested: u64) -> anyhow::Result<Self> {
         let mut ledger = Self::default();
-        let cpus = map.lookup_percpu(&0u32.to_ne_bytes(), MapFlags::ANY)?;
-        for cpu in cpus.iter().flatten() {
-            let cpu: hello_ledger = wire::decode(cpu)?;
-            ledger.seen += cpu.seen;
-            ledger.filtered += cpu.filtered;
-            ledger.emitted += cpu.emitted;
-            ledger.lost.buffer_full += cpu.lost_buffer;
-            ledger.lost.map_full += cpu.lost_map;
-            ledger.lost.scratch_busy += cpu.lost_scratch;
-            ledger.lost.unfollowed += cpu.unfollowed;
-            ledger.unreadable += cpu.unreadable;
-            ledger.truncated += cpu.truncated;
-            ledger.unmatched += cpu.unmatched;
+        for index in 0..map.max_entries() {
+            let cpus = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?;
+            for cpu in cpus.iter().flatten() {
+                ledger.add(&wire::decode(cpu)?);
+            }
         }
         // Skipped runs and unfollowed processes were never seen by a program.
         ledger.lost.nested = nested;
         ledger.seen += nested + ledger.lost.unfollowed;
         Ok(ledger)
+    }
+
+    /// Adds what a program has booked on a CPU. What it has taken back of another's
+    /// bookings is negative: only the sum is a count (HELLO_LEDGER_EXITS).
+    fn add(&mut self, part: &hello_ledger) {
+        for (sum, part) in [
+            (&mut self.seen, part.seen),
+            (&mut self.filtered, part.filtered),
+            (&mut self.emitted, part.emitted),
+            (&mut self.lost.buffer_full, part.lost_buffer),
+            (&mut self.lost.map_full, part.lost_map),
+            (&mut self.lost.scratch_busy, part.lost_scratch),
+            (&mut self.lost.unfollowed, part.unfollowed),
+            (&mut self.unreadable, part.unreadable),
+            (&mut self.truncated, part.truncated),
+            (&mut self.unmatched, part.unmatched),
+        ] {
+            *sum = sum.wrapping_add(part);
+        }
     }
 
     /// Adds user space's part.

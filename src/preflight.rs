@@ -160,6 +160,23 @@ pub fn kernel_release() -> String {
         .unwrap_or_default()
 }
 
+/// The numbers of all CPUs that there can ever be lie below this.
+pub fn possible_cpus() -> u32 {
+    let file = fs::read_to_string("/sys/devices/system/cpu/possible");
+    // `0-3`, `0`, `0-3,8-11`
+    let last = file.ok().and_then(|text| {
+        let last = text.trim().rsplit(['-', ',']).next()?;
+        last.parse::<u32>().ok()
+    });
+    last.map_or_else(
+        || {
+            let cpus = std::thread::available_parallelism();
+            cpus.map_or(1, |cpus| u32::try_from(cpus.get()).unwrap_or(1))
+        },
+        |last| last + 1,
+    )
+}
+
 /// The inode of the pid namespace that hello runs in, 0 for the host's, which always
 /// has the number PROC_PID_INIT_INO (include/linux/proc_ns.h).
 pub fn pid_namespace() -> u32 {

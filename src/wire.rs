@@ -47,7 +47,11 @@ wire!(
     types::hello_config,
     types::hello_ledger,
     types::hello_task,
-    types::hello_key
+    types::hello_key,
+    types::hello_row,
+    types::hello_timed,
+    types::hello_bucket_key,
+    types::hello_control
 );
 
 /// A record that is not what its mode expects: kernel and user side disagree,

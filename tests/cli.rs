@@ -144,7 +144,38 @@ fn usage_errors() {
         ),
         (
             &["--mode", "syscount", "--by", "colour"],
-            &["'colour'", "syscall, uid, pid, comm, cgroup"],
+            &["'colour'", "syscall, uid, pid, comm, container, cgroup, errno"],
+        ),
+        (
+            &["--mode", "buffer", "-x"],
+            &["--failed has no use in --mode buffer", "syscount"],
+        ),
+        (
+            &["--mode", "map", "--latency"],
+            &["--latency has no use in --mode map", "it is for: file, syscount"],
+        ),
+        (
+            &["--mode", "file", "--histogram", "read"],
+            &["--histogram has no use", "it is for: syscount"],
+        ),
+        (
+            &["--mode", "map", "--cumulative"],
+            &[
+                "--cumulative has no use in --mode map",
+                "it is for: syscount",
+            ],
+        ),
+        (
+            &["--mode", "tail", "--max-entries", "5"],
+            &["--max-entries has no use", "map, syscount"],
+        ),
+        (
+            &["--mode", "syscount", "--max-entries", "0"],
+            &["0 is not in 1.."],
+        ),
+        (
+            &["--mode", "map", "--by", "errno"],
+            &["--by errno has no use in --mode map", "it is for: syscount"],
         ),
         (&["--mode", "buffer", "-o", "xml"], &["'xml'", "text, json"]),
         (&["--list", "--mode", "buffer"], &["--list", "--mode"]),
@@ -175,6 +206,10 @@ fn unknown_names_are_usage_errors() {
         (
             &["--mode", "syscount", "--syscalls", "opneat"],
             &["\"opneat\"", "did you mean openat"],
+        ),
+        (
+            &["--mode", "syscount", "--histogram", "raed"],
+            &["no system call \"raed\"", "did you mean read"],
         ),
         (
             &["--mode", "map", "--syscalls", "execve,quux_zyx"],

@@ -12,19 +12,77 @@ enum hello_axis {
 	HELLO_BY_PID = 4,
 	HELLO_BY_COMM = 8,
 	HELLO_BY_CGROUP = 16,
+	HELLO_BY_ERRNO = 32, /* known at exit only */
+	HELLO_BY_CONTAINER = 64,
+};
+
+/* What else is looked at; nothing of it costs anything unless asked for. */
+enum hello_watch {
+	HELLO_WATCH_EXITS = 1,	 /* what calls return */
+	HELLO_WATCH_TIMES = 2,	 /* how long they take */
+	HELLO_WATCH_FAILED = 4,	 /* only those that fail */
+	HELLO_WATCH_STORAGE = 8, /* the kernel has task storage for raw_tp */
+	HELLO_WATCH_ARRAY = 16,	 /* times by call alone: an array, not a hash */
 };
 
 /* Axes that were not asked for are zero. */
 struct hello_key {
 	u64 cgroup_id;
+	u64 container; /* as in hello_task */
 	u32 abi;
 	u32 nr;
 	u32 uid;
 	u32 pid;
+	s32 error; /* errno, 0 for success, HELLO_PENDING before it is known */
+	u32 unused;
 	u8 comm[TASK_COMM_LEN];
 };
 
-_Static_assert(sizeof(struct hello_key) == 40, "a key with padding would differ from itself");
+_Static_assert(sizeof(struct hello_key) == 56, "a key with padding would differ from itself");
+
+enum hello_count_limits {
+	HELLO_PENDING = -1,
+	/* Eight to each power of two, one for each number below 16: see hello_bucket(). */
+	HELLO_BUCKETS = 496,
+	/* Calls of the native table that are counted in an array when times are taken. */
+	HELLO_TIMED_MAX = 512,
+};
+
+/*
+ * What is known of the calls of one key on one CPU: a line of its cache. The entry's
+ * program writes `calls` and `gone`, the exit's the rest, so that neither needs an
+ * atomic where one can interrupt the other.
+ */
+struct hello_row {
+	u64 calls;
+	u64 gone;     /* of these, never to be seen returning: exit(), a skipped exit */
+	u64 returned; /* of these, seen returning */
+	u64 errors;   /* of these, with an error */
+	u64 total_ns; /* their times together */
+	u64 max_ns[2]; /* the longest of an even and of an odd epoch … */
+	u32 epoch[2];  /* … and which epoch that was */
+};
+
+_Static_assert(sizeof(struct hello_row) == 64, "user space lays rows out CPU by CPU");
+
+/* A row and its histogram. */
+struct hello_timed {
+	struct hello_row row;
+	u64 buckets[HELLO_BUCKETS];
+};
+
+/* Times of one key that are alike. */
+struct hello_bucket_key {
+	struct hello_key key;
+	u32 bucket;
+	u32 unused;
+};
+
+/* Written by user space while the programs run. */
+struct hello_control {
+	u32 on;	   /* count: from when all is attached until all is being detached */
+	u32 epoch; /* number of the interval; a longest time is of one interval */
+};
 
 static __always_inline void hello_key_here(struct hello_key *key, struct hello_call call)
 {
@@ -40,6 +98,43 @@ static __always_inline void hello_key_here(struct hello_key *key, struct hello_c
 		bpf_get_current_comm(key->comm, sizeof(key->comm));
 	if (config.count_by & HELLO_BY_CGROUP)
 		key->cgroup_id = bpf_get_current_cgroup_id();
+	if (config.count_by & HELLO_BY_CONTAINER)
+		key->container = hello_container_here().container;
+}
+
+/*
+ * The bucket of a time: eight to each power of two. The middle of a bucket is at most
+ * a sixteenth away from any time in it. Inverse: src/modes/counts/buckets.rs.
+ */
+static __always_inline u32 hello_bucket(u64 ns)
+{
+	u64 rest = ns;
+	u32 log = 0;
+
+	if (ns < 8)
+		return ns;
+	if (rest >> 32) {
+		rest >>= 32;
+		log = 32;
+	}
+	if (rest >> 16) {
+		rest >>= 16;
+		log += 16;
+	}
+	if (rest >> 8) {
+		rest >>= 8;
+		log += 8;
+	}
+	if (rest >> 4) {
+		rest >>= 4;
+		log += 4;
+	}
+	if (rest >> 2) {
+		rest >>= 2;
+		log += 2;
+	}
+	log += rest >> 1;
+	return (log - 2) * 8 + (ns >> (log - 3) & 7);
 }
 
 #endif /* HELLO_COUNT_BPF_H */

@@ -78,6 +78,9 @@ struct hello_config {
 	u32 containers;	  /* enum hello_containers */
 	u32 failed;	  /* only what failed (--failed) */
 	u32 latency;	  /* time the calls (--latency) */
+	u32 watch;	  /* enum hello_watch: what counting looks at beside entries */
+	u32 cpus;	  /* numbers of CPUs lie below */
+	u32 held;	  /* COMMAND's process, held in a read() until all is attached */
 	u8 container[32]; /* the id that --container names, as far as it was given */
 	u8 container_mask[32]; /* … and which of its bits were */
 };
@@ -124,9 +127,20 @@ struct hello_call {
 /* A section of its own: user space fills it alike in every mode's object. */
 const volatile struct hello_config config SEC(".rodata.hello") = {};
 
+enum hello_ledgers {
+	HELLO_LEDGER_MAIN = 0,
+	/*
+	 * For a program that takes back what another has booked, or that could run
+	 * between the other's load and store (raw_tp is preemptible from Linux 7 on):
+	 * user space adds the two up. A number taken back wraps here, not in the sum.
+	 */
+	HELLO_LEDGER_EXITS = 1,
+	HELLO_LEDGERS = 2,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, HELLO_LEDGERS);
 	__type(key, u32);
 	__type(value, struct hello_ledger);
 } hello_ledger SEC(".maps");

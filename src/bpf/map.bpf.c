@@ -10,7 +10,7 @@
 /* Shared by all programs below, and read by user space every interval. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 10240);
+	__uint(max_entries, 65536);
 	__type(key, struct hello_key);
 	__type(value, u64);
 } map_counts SEC(".maps");

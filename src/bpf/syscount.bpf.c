@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
 /*
  * syscount: system calls counted, from one raw tracepoint that its section name
- * alone attaches, as in the book's exercises 3, 4 and 5. User side:
- * src/modes/syscount.rs.
+ * alone attaches, as in the book's exercises 3, 4 and 5; from two where somebody asks
+ * what calls return or how long they take. User side: src/modes/syscount.rs.
+ *
+ * A call is counted when it begins. What it returns is added when it does, to the row
+ * that it was counted in, whoever the caller has become meanwhile.
  */
+#include "pending.bpf.h"
 #include "count.bpf.h"
 #include "follow.bpf.h"
 
@@ -15,25 +19,124 @@ struct {
 	__type(value, u64);
 } syscount_calls SEC(".maps");
 
-/* By anything else, and for numbers that no table has. */
+/* … with times. */
 struct {
-	__uint(type, BPF_MAP_TYPE_PERCPU_HASH);
-	__uint(max_entries, 10240);
-	__type(key, struct hello_key);
-	__type(value, u64);
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, HELLO_TIMED_MAX);
+	__type(key, u32);
+	__type(value, struct hello_timed);
+} syscount_timed SEC(".maps");
+
+/*
+ * By anything else, and for numbers that no table has. The value is a hello_row for
+ * each CPU; user space sets its size. Not a per-CPU hash: for as many keys the kernel
+ * takes thirty times as long to make one.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__uint(key_size, sizeof(struct hello_key));
+	__uint(value_size, sizeof(struct hello_row));
 } syscount_counts SEC(".maps");
 
-static __always_inline u64 *counter_by_key(struct hello_call call)
-{
-	struct hello_key key = {};
-	u64 zero = 0, *count;
+/* What a new key begins with: too large for the stack. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__uint(key_size, sizeof(u32));
+	__uint(value_size, sizeof(struct hello_row));
+} syscount_zero SEC(".maps");
 
-	hello_key_here(&key, call);
-	count = bpf_map_lookup_elem(&syscount_counts, &key);
-	if (count)
-		return count;
-	bpf_map_update_elem(&syscount_counts, &key, &zero, BPF_NOEXIST);
-	return bpf_map_lookup_elem(&syscount_counts, &key);
+/* Histograms, of each key those buckets that something is in. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 65536);
+	__type(key, struct hello_bucket_key);
+	__type(value, u64);
+} syscount_buckets SEC(".maps");
+
+volatile struct hello_control syscount_control SEC(".data.control") = {};
+
+/* This CPU's row of a key in the hash. */
+static __always_inline struct hello_row *row_by_key(const struct hello_key *key, bool create)
+{
+	u64 cpu = bpf_get_smp_processor_id();
+	void *rows = bpf_map_lookup_elem(&syscount_counts, key), *zero;
+	u32 index = 0;
+
+	if (!rows && create) {
+		zero = bpf_map_lookup_elem(&syscount_zero, &index);
+		if (!zero)
+			return NULL;
+		/* Another CPU may have been first: its counters must stay. */
+		bpf_map_update_elem(&syscount_counts, key, zero, BPF_NOEXIST);
+		rows = bpf_map_lookup_elem(&syscount_counts, key);
+	}
+	if (!rows || cpu >= config.cpus)
+		return NULL;
+	return rows + cpu * sizeof(struct hello_row);
+}
+
+/* Has the call an element of its own in the array? */
+static __always_inline struct hello_timed *timed(struct hello_call call)
+{
+	if (!(config.watch & HELLO_WATCH_ARRAY) || call.abi != HELLO_ABI_NATIVE ||
+	    call.nr >= HELLO_TIMED_MAX)
+		return NULL;
+	return bpf_map_lookup_elem(&syscount_timed, &call.nr);
+}
+
+/* The program at the exit of the call before was skipped by the kernel. */
+static __always_inline void missed(const struct hello_open_call *open)
+{
+	struct hello_timed *own = timed(open->call);
+	struct hello_row *row = own ? &own->row : row_by_key(&open->key, false);
+
+	if (row)
+		row->gone += 1;
+}
+
+/* A call begins that will be seen returning. */
+static __always_inline void begin(struct hello_ledger *ledger, struct hello_call call)
+{
+	struct hello_open_call *open = hello_open_call(true);
+	bool is_last = hello_never_returns(call);
+	struct hello_timed *own;
+	struct hello_row *row;
+
+	if (!open) {
+		hello_count(&ledger->lost_map);
+		return;
+	}
+	if (open->phase == HELLO_COUNTED)
+		missed(open);
+	open->call = call;
+	open->phase = HELLO_UNCOUNTED;
+	own = timed(call);
+	if (own) {
+		row = &own->row;
+	} else {
+		__builtin_memset(&open->key, 0, sizeof(open->key));
+		hello_key_here(&open->key, call);
+		if (config.count_by & HELLO_BY_ERRNO)
+			open->key.error = HELLO_PENDING;
+		row = config.watch & HELLO_WATCH_FAILED ? NULL : row_by_key(&open->key, true);
+	}
+	if (row) {
+		row->calls += 1;
+		row->gone += is_last;
+		hello_count(&ledger->emitted);
+	} else if (config.watch & HELLO_WATCH_FAILED) {
+		/* It has not failed yet, and may never. */
+		hello_count(&ledger->filtered);
+	} else {
+		hello_count(&ledger->lost_map);
+		return;
+	}
+	open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
+	/* As late as can be: what was done above is not the call's time. */
+	if (config.watch & HELLO_WATCH_TIMES)
+		open->start = bpf_ktime_get_ns();
 }
 
 SEC("?raw_tp/sys_enter")
@@ -43,17 +146,26 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	struct hello_ledger *ledger;
 	u64 *count;
 
+	if (config.watch & HELLO_WATCH_EXITS && !syscount_control.on)
+		return 0;
 	if (config.pick && !hello_wanted(call))
 		return 0;
 	ledger = hello_begin();
 	if (!ledger)
 		return 0;
+	if (config.watch & HELLO_WATCH_EXITS) {
+		begin(ledger, call);
+		return 0;
+	}
 	if (config.count_by == HELLO_BY_SYSCALL && call.nr < HELLO_NR_MAX) {
 		u32 index = call.abi * HELLO_NR_MAX + call.nr;
 
 		count = bpf_map_lookup_elem(&syscount_calls, &index);
 	} else {
-		count = counter_by_key(call);
+		struct hello_key key = {};
+
+		hello_key_here(&key, call);
+		count = (u64 *)row_by_key(&key, true); /* begins with `calls` */
 	}
 	if (!count) {
 		hello_count(&ledger->lost_map);
@@ -61,6 +173,147 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	}
 	*count += 1; /* this CPU's own: no atomic needed */
 	hello_count(&ledger->emitted);
+	return 0;
+}
+
+/* Adds a time to the histogram of a key; one that finds no room is missing, and told. */
+static __always_inline void add_to_bucket(const struct hello_key *key, u32 bucket)
+{
+	struct hello_bucket_key at = { .key = *key, .bucket = bucket };
+	u64 zero = 0, *count;
+
+	count = bpf_map_lookup_elem(&syscount_buckets, &at);
+	if (!count) {
+		bpf_map_update_elem(&syscount_buckets, &at, &zero, BPF_NOEXIST);
+		count = bpf_map_lookup_elem(&syscount_buckets, &at);
+	}
+	if (count)
+		hello_atomic_inc(count);
+}
+
+static __always_inline void add_time(struct hello_row *row, u64 ns)
+{
+	u32 epoch = syscount_control.epoch;
+	u32 slot = epoch & 1;
+
+	row->total_ns += ns;
+	if (row->epoch[slot] != epoch) {
+		row->epoch[slot] = epoch;
+		row->max_ns[slot] = ns;
+	} else if (row->max_ns[slot] < ns) {
+		row->max_ns[slot] = ns;
+	}
+}
+
+/*
+ * Where a call that has returned is counted. By error, that is known only now: it is
+ * taken from those that are pending. NULL if it is not counted, or has no room.
+ */
+static __always_inline struct hello_row *settle(struct hello_open_call *open, s32 error)
+{
+	u32 exits = HELLO_LEDGER_EXITS;
+	struct hello_ledger *ledger;
+	struct hello_row *row;
+
+	if (!(config.count_by & HELLO_BY_ERRNO))
+		return row_by_key(&open->key, false);
+	ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
+	if (!ledger)
+		return NULL;
+	if (config.watch & HELLO_WATCH_FAILED) {
+		if (!error)
+			return NULL;
+		ledger->filtered -= 1;
+	} else {
+		row = row_by_key(&open->key, false);
+		if (!row)
+			return NULL;
+		row->returned += 1;
+		ledger->emitted -= 1;
+	}
+	open->key.error = error;
+	row = row_by_key(&open->key, true);
+	if (!row) {
+		ledger->lost_map += 1;
+		return NULL;
+	}
+	ledger->emitted += 1;
+	row->calls += 1;
+	return row;
+}
+
+/* A call that was seen beginning has returned. */
+static __always_inline void end(struct hello_open_call *open, s32 error)
+{
+	u64 ns = config.watch & HELLO_WATCH_TIMES ? bpf_ktime_get_ns() - open->start : 0;
+	struct hello_timed *own = timed(open->call);
+	struct hello_row *row = own ? &own->row : settle(open, error);
+
+	if (!row)
+		return;
+	/* The histogram first: it may be ahead of its row, never behind it. */
+	if (config.watch & HELLO_WATCH_TIMES) {
+		u32 bucket = hello_bucket(ns);
+
+		barrier_var(bucket); /* the verifier wants to see the comparison */
+		if (!own)
+			add_to_bucket(&open->key, bucket);
+		else if (bucket < HELLO_BUCKETS)
+			own->buckets[bucket] += 1;
+		add_time(row, ns);
+	}
+	row->errors += !!error;
+	row->returned += 1;
+}
+
+/* A call returns that was not seen beginning: it began before hello did. */
+static __always_inline void unmatched(struct pt_regs *regs, s64 ret)
+{
+	u32 exits = HELLO_LEDGER_EXITS;
+	struct hello_ledger *ledger;
+	struct hello_call call;
+
+	if (!syscount_control.on || !hello_selected())
+		return;
+	call = hello_call(hello_number(regs));
+	if (config.pick && !hello_wanted(call))
+		return;
+	if (!ret && hello_is_fork(call))
+		return;
+	/* Where hello holds COMMAND until all is attached (src/command.rs). */
+	if (config.held && call.abi == HELLO_ABI_NATIVE && call.nr == NR_read &&
+	    hello_tgid_here() == config.held)
+		return;
+	ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
+	if (ledger)
+		ledger->unmatched += 1;
+}
+
+SEC("?raw_tp/sys_exit")
+int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct pt_regs *regs = (struct pt_regs *)ctx->args[0];
+	s64 ret = ctx->args[1];
+	struct hello_open_call *open;
+	u32 phase;
+
+	/* Now: compilers would do it later, by an address that the verifier refuses. */
+	barrier_var(regs);
+	barrier_var(ret);
+	open = hello_open_call(false);
+	if (!open || open->phase == HELLO_IDLE) {
+		unmatched(regs, ret);
+		return 0;
+	}
+	phase = open->phase;
+	open->phase = HELLO_IDLE;
+	if (phase != HELLO_COUNTED)
+		return 0;
+	if (open->call.abi == HELLO_ABI_COMPAT)
+		ret = (s32)ret;
+	if (ret < -4095 || ret >= 0 || hello_is_sigreturn(open->call))
+		ret = 0;
+	end(open, -ret);
 	return 0;
 }
 

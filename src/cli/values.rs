@@ -110,8 +110,12 @@ pub enum Axis {
     Pid,
     /// Command name of the thread.
     Comm,
+    /// Container id.
+    Container,
     /// Control group (version 2).
     Cgroup,
+    /// Error that the call returned (syscount).
+    Errno,
 }
 
 /// A thread's name as the kernel keeps it: 1 to 15 bytes (TASK_COMM_LEN, proc(5)).

@@ -87,6 +87,30 @@ impl Clock {
     }
 }
 
+/// A length of time for people, in three digits: `812ns`, `12.3us`, `1.50ms`, `101s`.
+pub fn length(ns: u64) -> String {
+    let units: [(_, u64); 4] = [
+        ("ns", 1),
+        ("us", 1_000),
+        ("ms", 1_000_000),
+        ("s", 1_000_000_000),
+    ];
+    let (unit, size) = units
+        .into_iter()
+        .rev()
+        .find(|(_, size)| ns >= *size)
+        .unwrap_or(units[0]);
+    // Rounded down, so that 999.9 does not become 1000.
+    let hundredths = u128::from(ns) * 100 / u128::from(size);
+    let whole = hundredths / 100;
+    match whole {
+        _ if size == 1 => format!("{ns}{unit}"),
+        0..10 => format!("{whole}.{:02}{unit}", hundredths % 100),
+        10..100 => format!("{whole}.{}{unit}", hundredths % 100 / 10),
+        _ => format!("{whole}{unit}"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -98,6 +122,22 @@ mod tests {
         Clock {
             steps: vec![(0, START)],
             read_at: 0,
+        }
+    }
+
+    #[test]
+    fn lengths() {
+        for (ns, text) in [
+            (0, "0ns"),
+            (999, "999ns"),
+            (1_000, "1.00us"),
+            (12_399, "12.3us"),
+            (999_999, "999us"),
+            (1_500_000, "1.50ms"),
+            (101_000_000_000, "101s"),
+            (u64::MAX, "18446744073s"),
+        ] {
+            assert_eq!(length(ns), text);
         }
     }
 

@@ -8,16 +8,21 @@ use anyhow::Result;
 
 use super::counts;
 use super::counts::Counts;
+use super::counts::Kind;
+use super::counts::Look;
 use super::counts::Order;
+use super::counts::Store;
 use crate::cli::Axis;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
+use crate::cli::UsageError;
 use crate::enrich::syscalls;
 use crate::session;
 use crate::session::Context;
 use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
+use crate::session::Size;
 
 skeleton!("map");
 
@@ -26,12 +31,15 @@ pub const INFO: ModeInfo = ModeInfo {
     name: "map",
     about: "how often each user ran a program (or made other calls), from a hash map",
     hooks: &[Hook::Kprobe, Hook::Fentry, Hook::RawTp, Hook::Tracepoint],
-    options: &["syscalls", "interval", "by", "top", "pin"],
+    options: &["syscalls", "interval", "by", "top", "pin", "max-entries"],
     columns: &[counts::COLUMNS],
     shown: &[],
 };
 
-const MAPS: &[&str] = &["map_counts"];
+const STORES: &[Store] = &[("map_counts", Kind::Sums)];
+
+/// Bytes of a key in that map (kernel/bpf/hashtab.c).
+const KEY_BYTES: u32 = 112;
 
 /// Runs the mode.
 ///
@@ -39,14 +47,23 @@ const MAPS: &[&str] = &["map_counts"];
 /// An unknown system call; what [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
     let axes = counts::axes(cx, Axis::Uid);
+    if axes.contains(&Axis::Errno) {
+        return Err(UsageError("--by errno has no use in --mode map, which counts calls as they begin; it is for: syscount".into()).into());
+    }
     let calls = match cx.args.syscalls.as_slice() {
         [] => syscalls::execs(),
         names => super::named_calls(names)?,
     };
     let mut setup = Setup::at(&INFO, calls);
     setup.config.count_by = counts::bits(&axes);
-    setup.pins = counts::pins(MAPS, &axes);
-    let source = RefCell::new(Counts::new(cx, MAPS, axes, Order::Id)?);
+    setup.pins = counts::pins(STORES, &axes, false);
+    setup.sizes = vec![("map_counts", Size::Entries(counts::room(cx, KEY_BYTES)))];
+    // The book's dictionary: always all since the start.
+    let look = Look {
+        cumulative: true,
+        ..Look::default()
+    };
+    let source = RefCell::new(Counts::new(cx, STORES.into(), axes, Order::Id, look)?);
     let mut storage = session::storage();
     Session::start(
         cx,

@@ -103,6 +103,34 @@ impl<'a> Object<'a> {
         object.end();
     }
 
+    /// An array of objects.
+    pub fn objects<T>(
+        &mut self,
+        key: &str,
+        values: impl IntoIterator<Item = T>,
+        fill: impl Fn(&mut Object<'_>, T),
+    ) {
+        self.key(key);
+        self.line.push(b'[');
+        for (index, value) in values.into_iter().enumerate() {
+            if index > 0 {
+                self.line.push(b',');
+            }
+            let mut object = Object::new(self.line);
+            fill(&mut object, value);
+            object.end();
+        }
+        self.line.push(b']');
+    }
+
+    /// A number, or null.
+    pub fn opt_num(&mut self, key: &str, value: Option<impl Into<i128>>) {
+        match value {
+            Some(value) => self.num(key, value),
+            None => self.null(key),
+        }
+    }
+
     /// An array of strings.
     pub fn strs<'s>(&mut self, key: &str, values: impl IntoIterator<Item = &'s str>) {
         self.key(key);

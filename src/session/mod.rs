@@ -98,6 +98,17 @@ pub struct Setup {
     pub leave_out: Vec<&'static str>,
     /// Maps that only one hook has a use for.
     pub maps_of: &'static [(&'static str, Hook)],
+    /// Maps whose size is known only now.
+    pub sizes: Vec<(&'static str, Size)>,
+}
+
+/// A size of a map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// How many keys have room.
+    Entries(u32),
+    /// Bytes of a value.
+    Value(u32),
 }
 
 impl Setup {
@@ -112,6 +123,7 @@ impl Setup {
             functions: &[],
             leave_out: Vec::new(),
             maps_of: &[],
+            sizes: Vec::new(),
         }
     }
 
@@ -149,6 +161,22 @@ pub trait Source {
 
     /// All is attached: print a header.
     fn begin(&mut self) {}
+
+    /// All is attached, and COMMAND not let go yet.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    fn attached(&mut self, _object: &Object) -> Result<()> {
+        Ok(())
+    }
+
+    /// The programs are about to be detached.
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    fn detaching(&mut self, _object: &Object) -> Result<()> {
+        Ok(())
+    }
 
     /// A batch of records is about to be read.
     fn woke(&mut self) {}

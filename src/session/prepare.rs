@@ -9,9 +9,12 @@ use libbpf_rs::OpenObject;
 
 use super::Context;
 use super::Setup;
+use super::Size;
 use super::attach;
+use crate::cli::Axis;
 use crate::cli::Format;
 use crate::cli::Hook;
+use crate::command::Command;
 use crate::enrich::cgroups;
 use crate::preflight;
 use crate::transport;
@@ -31,6 +34,7 @@ pub(super) fn prepare(
     let mut config = setup.config;
     config.self_tgid = std::process::id();
     config.pidns = preflight::pid_namespace();
+    config.held = cx.command.as_ref().map_or(0, Command::pid);
     // fentry programs are preemptible and several share the ledger of a CPU.
     config.atomic = u32::from(hook == Hook::Fentry);
     for call in &setup.calls {
@@ -56,15 +60,9 @@ pub(super) fn prepare(
             config.wakeup_bytes = u64::from(plan.size / 4);
         }
     }
-    look_for_containers(cx, object, &mut config)?;
-    for mut map in object.maps_mut() {
-        let name = map.name().to_string_lossy().into_owned();
-        let of = setup.maps_of.iter().find(|(map, _)| *map == name);
-        if setup.leaves_out(&name) || of.is_some_and(|(_, of)| *of != hook) {
-            map.set_autocreate(false)?;
-        }
-    }
+    look_for_containers(cx, setup, object, &mut config)?;
     let taken = attach::choose_programs(object, setup, hook)?;
+    fit(setup, hook, object)?;
     cx.select.configure(object, &mut config)?;
     let mut config = vec![(".rodata.hello", wire::bytes(&config).to_vec())];
     config.extend(setup.rodata.iter().cloned());
@@ -82,11 +80,19 @@ pub(super) fn prepare(
 /// Has the kernel side look for containers, if somebody wants to know.
 fn look_for_containers(
     cx: &Context,
+    setup: &Setup,
     object: &mut OpenObject,
     config: &mut hello_config,
 ) -> Result<()> {
-    let wanted =
-        cx.args.container.is_some() || cx.args.output == Format::Json || cx.layout.has("CONTAINER");
+    // Counts have a container only if they are counted by it.
+    let is_told = setup.mode.shown.is_empty() || cx.args.output != Format::Json;
+    let wanted = cx.args.container.is_some()
+        || cx.args.by.contains(&Axis::Container)
+        || if is_told {
+            cx.layout.has("CONTAINER")
+        } else {
+            true
+        };
     if wanted {
         config.containers = hello_containers::HELLO_CGROUPS_V2.0;
         if cgroups::has_version_1() {
@@ -100,6 +106,30 @@ fn look_for_containers(
         if map.name() == "hello_cgroups" || map.name() == "hello_container_ids" {
             // Older kernels verify functions that nobody calls: the maps must be there.
             map.set_max_entries(if wanted { 4096 } else { 64 })?;
+        }
+    }
+    Ok(())
+}
+
+/// Leaves out what this run has no use for, and sizes the rest.
+fn fit(setup: &Setup, hook: Hook, object: &mut OpenObject) -> Result<()> {
+    for mut program in object.progs_mut() {
+        if setup.leaves_out(&program.name().to_string_lossy()) {
+            program.set_autoload(false);
+        }
+    }
+    for mut map in object.maps_mut() {
+        let map_name = map.name().to_string_lossy().into_owned();
+        let of = setup.maps_of.iter().find(|(map, _)| *map == map_name);
+        if setup.leaves_out(&map_name) || of.is_some_and(|(_, of)| *of != hook) {
+            map.set_autocreate(false)?;
+        }
+        for (name, size) in &setup.sizes {
+            match *size {
+                _ if map_name != *name => {}
+                Size::Entries(entries) => map.set_max_entries(entries)?,
+                Size::Value(bytes) => map.set_value_size(bytes)?,
+            }
         }
     }
     Ok(())

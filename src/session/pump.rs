@@ -91,6 +91,8 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// # Errors
     /// COMMAND could not be run, or the kernel refuses to be read.
     pub fn run(mut self, cx: &mut Context) -> Result<Report> {
+        // Who reads the line may count on being seen.
+        self.source.borrow_mut().attached(self.skel.object())?;
         crate::say!("hello: {}: {}", self.mode, self.description());
         self.source.borrow_mut().begin();
         self.poll(cx)?;
@@ -242,6 +244,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
 
     /// Detaches, waits for programs still running, reads what they left, counts.
     fn finish(mut self) -> Result<Report> {
+        self.source.borrow_mut().detaching(self.skel.object())?;
         let missed = self.links.iter().map(kprobe_missed).sum::<u64>();
         // In reverse: an exit before its entry, and the programs that keep the filters
         // true last, so that nothing is misjudged meanwhile.

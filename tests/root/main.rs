@@ -15,6 +15,7 @@ mod options;
 mod paths;
 mod run;
 mod selection;
+mod syscount;
 mod uring;
 mod workload;
 
@@ -102,6 +103,7 @@ fn trials() -> Vec<Trial> {
         ("options", options::TESTS),
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),
+        ("syscount", syscount::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {

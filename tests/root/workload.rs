@@ -109,6 +109,39 @@ pub(crate) fn run(words: &[String]) -> ! {
             unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
             native(libc::SYS_getppid as usize, [0; 4]);
         }),
+        // N that succeed, then N calls of each of two errors.
+        "errors" => {
+            repeat(number(1), || native(libc::SYS_getppid as usize, [0; 4]));
+            repeat(number(2), || {
+                native(
+                    libc::SYS_openat as usize,
+                    [AT_FDCWD, c"/nonexistent/file".as_ptr() as usize, 0, 0],
+                )
+            });
+            repeat(number(3), || {
+                native(libc::SYS_fchdir as usize, [9999, 0, 0, 0])
+            });
+            repeat(number(4), || i386(133, [9999, 0, 0, 0])); // fchdir
+        }
+        // N sleeps of M milliseconds.
+        "sleeps" => sleeps(number(1), number(2)),
+        // N times M calls, with a pause after each lot.
+        "paced" => repeat(number(1), || {
+            repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
+            sleeps(1, 50);
+        }),
+        // Sleeps until a signal ends it.
+        "pause" => _ = native(libc::SYS_pause as usize, [0; 4]),
+        "signals" => signals(number(1)),
+        // A thread that is not the leader becomes another program.
+        "thread-exec" => {
+            let thread = std::thread::spawn(|| {
+                let argv = [me(), c"workload".into(), c"nothing".into()];
+                let _ = nix::unistd::execv(&argv[0], &argv);
+            });
+            let _ = thread.join();
+            exit(94);
+        }
         "timers" => timers(number(1)),
         "tree" => tree(number(1)),
         // Ends with the signal.
@@ -383,6 +416,36 @@ fn timers(times: u64) {
         );
         native(libc::SYS_timer_getoverrun as usize, [id as usize, 0, 0, 0]);
         native(libc::SYS_timer_delete as usize, [id as usize, 0, 0, 0]);
+    }
+}
+
+fn sleeps(times: u64, millis: u64) {
+    let time = [0, millis * 1_000_000];
+    repeat(times, || {
+        native(
+            libc::SYS_nanosleep as usize,
+            [time.as_ptr() as usize, 0, 0, 0],
+        )
+    });
+}
+
+extern "C" fn ignore(_: libc::c_int) {}
+
+/// rt_sigsuspend that a signal interrupts, so that rt_sigreturn hands on its error.
+fn signals(times: u64) {
+    // SAFETY: a handler that does nothing; the sets live on this stack.
+    unsafe {
+        libc::signal(libc::SIGUSR1, ignore as extern "C" fn(libc::c_int) as usize);
+        let mut blocked: libc::sigset_t = std::mem::zeroed();
+        let mut none: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&mut none);
+        libc::sigemptyset(&mut blocked);
+        libc::sigaddset(&mut blocked, libc::SIGUSR1);
+        libc::sigprocmask(libc::SIG_BLOCK, &blocked, std::ptr::null_mut());
+        for _ in 0..times {
+            libc::raise(libc::SIGUSR1);
+            libc::sigsuspend(&none);
+        }
     }
 }
 

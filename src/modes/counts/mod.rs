@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What the counting modes have in common: from counter maps to tables.
+
+mod buckets;
+mod read;
+mod rows;
+mod summary;
+
+use std::cmp::Reverse;
+
+use anyhow::Result;
+use libbpf_rs::MapCore as _;
+use libbpf_rs::MapFlags;
+use libbpf_rs::Object;
+
+use crate::cli::Axis;
+use crate::cli::Format;
+use crate::enrich::host::Host;
+use crate::enrich::syscalls::Call;
+use crate::output::Output;
+use crate::output::columns::Column;
+use crate::session;
+use crate::session::Context;
+use crate::session::Source;
+use crate::session::find_map;
+use crate::wire;
+use crate::wire::types::hello_axis;
+use crate::wire::types::hello_control;
+use crate::wire::types::hello_key;
+pub(super) use read::Kind;
+use read::Snapshot;
+pub(super) use read::Store;
+use read::Tally;
+pub(super) use rows::COLUMNS;
+use rows::CountRow;
+use rows::Frame;
+use rows::HistogramRow;
+use rows::KeyExt as _;
+use rows::Line;
+use summary::SummaryRow;
+
+/// Keys that have room unless `--max-entries` says otherwise.
+const ROOM: u32 = 65_536;
+/// … but not more than fit into this: a key costs more the more CPUs there are.
+const ROOM_BYTES: u32 = 64 << 20;
+
+/// In which order the rows of a table come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// By id where the id is all there is, as the book's dictionary prints it.
+    Id,
+    /// The largest count first.
+    Count,
+}
+
+/// The axes asked for, or the mode's own.
+pub(super) fn axes(cx: &Context, default: Axis) -> Vec<Axis> {
+    let mut axes = if cx.args.by.is_empty() {
+        vec![default]
+    } else {
+        cx.args.by.clone()
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    axes
+}
+
+/// `config.count_by` for them.
+pub(super) fn bits(axes: &[Axis]) -> u32 {
+    axes.iter()
+        .map(|axis| {
+            match axis {
+                Axis::Syscall => hello_axis::HELLO_BY_SYSCALL,
+                Axis::Uid => hello_axis::HELLO_BY_UID,
+                Axis::Pid => hello_axis::HELLO_BY_PID,
+                Axis::Comm => hello_axis::HELLO_BY_COMM,
+                Axis::Cgroup => hello_axis::HELLO_BY_CGROUP,
+                Axis::Container => hello_axis::HELLO_BY_CONTAINER,
+                Axis::Errno => hello_axis::HELLO_BY_ERRNO,
+            }
+            .0
+        })
+        .fold(0, |all, bit| all | bit)
+}
+
+/// How many keys a table has room for, at so many bytes for each.
+pub(super) fn room(cx: &Context, bytes: u32) -> u32 {
+    let fitting = ROOM_BYTES / bytes.max(1);
+    cx.args.max_entries.unwrap_or(ROOM.min(fitting).max(1024))
+}
+
+/// The names of the pinned files: counters by other axes are other counters, and so
+/// are those of failed calls only.
+pub(super) fn pins(stores: &[Store], axes: &[Axis], failed: bool) -> Vec<(&'static str, String)> {
+    let by: Vec<String> = axes
+        .iter()
+        .map(|axis| format!("{axis:?}").to_lowercase())
+        .collect();
+    let failed = if failed { "_failed" } else { "" };
+    stores
+        .iter()
+        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}", by.join("_"))))
+        .collect()
+}
+
+/// What is looked at beside how often calls are made, and what tables show of it.
+#[derive(Debug, Default)]
+pub(super) struct Look {
+    /// What calls return.
+    pub(super) exits: bool,
+    /// Only those that fail.
+    pub(super) failed: bool,
+    /// How long they take.
+    pub(super) times: bool,
+    /// Calls whose histogram is shown.
+    pub(super) histogram: Vec<Call>,
+    /// Tables have all since the start.
+    pub(super) cumulative: bool,
+    /// The one table is that of `strace -c`.
+    pub(super) summary: bool,
+}
+
+/// The [`Source`] of a counting mode.
+pub(super) struct Counts {
+    stores: Vec<Store>,
+    axes: Vec<Axis>,
+    order: Order,
+    look: Look,
+    top: usize,
+    host: Host,
+    output: Output,
+    explain: bool,
+    /// The columns were asked for, not left to the axes.
+    is_laid_out: bool,
+    tables: u64,
+    limit: Option<u64>,
+    /// The interval that calls are timed in.
+    epoch: u32,
+    /// What pinned counters said before this run.
+    before: Snapshot,
+    /// What the last table had been made of.
+    last: Snapshot,
+}
+
+/// A row before it is one.
+type Entry = (hello_key, Tally);
+
+impl Counts {
+    pub(super) fn new(
+        cx: &Context,
+        stores: Vec<Store>,
+        axes: Vec<Axis>,
+        order: Order,
+        look: Look,
+    ) -> Result<Self> {
+        let names = rows::columns(&axes, &look);
+        // What is not counted by has no column to choose.
+        let there: Vec<&'static [Column]> = COLUMNS
+            .iter()
+            .filter(|column| column.name == "TIME" || names.contains(&column.name))
+            .map(std::slice::from_ref)
+            .collect();
+        let layout = cx.args.layout(&there, &names)?;
+        let is_laid_out = !cx.args.columns.is_empty() || cx.args.explain || layout.has("TIME");
+        Ok(Self {
+            stores,
+            axes,
+            order,
+            look,
+            top: cx.args.top.map_or(usize::MAX, |top| {
+                usize::try_from(top.get()).unwrap_or(usize::MAX)
+            }),
+            host: Host::new(cx.users.clone(), &cx.args),
+            output: Output::new(cx.args.output, layout, None),
+            explain: cx.args.explain,
+            is_laid_out,
+            tables: 0,
+            limit: cx.args.count.map(std::num::NonZero::get),
+            epoch: 0,
+            before: Snapshot::new(),
+            last: Snapshot::new(),
+        })
+    }
+
+    fn read(&self, object: &Object, last: bool) -> Result<Snapshot> {
+        read::settle(read::read(object, &self.stores, self.epoch)?, last)
+    }
+
+    /// Tells the kernel side to count or not, and in which epoch.
+    fn control(&self, object: &Object, on: bool, epoch: u32) -> Result<()> {
+        if self.look.exits {
+            let control = hello_control {
+                on: u32::from(on),
+                epoch,
+            };
+            let map = find_map(object, ".data.control")?;
+            map.update(&0u32.to_ne_bytes(), wire::bytes(&control), MapFlags::ANY)?;
+        }
+        Ok(())
+    }
+
+    /// Is the line of the book enough: one id, one count?
+    fn is_line(&self) -> bool {
+        self.axes == [Axis::Uid]
+            && !self.look.exits
+            && !self.is_laid_out
+            && self.output.format() == Format::Text
+    }
+
+    /// The rows of a table; the `last` also has those that only wait.
+    fn entries(&self, now: &Snapshot, last: bool) -> Result<Vec<Entry>> {
+        let none = Tally::default();
+        let mut entries = Vec::new();
+        for (key, tally) in now {
+            let mut shown = if self.look.cumulative {
+                tally.clone()
+            } else {
+                tally.since(self.last.get(key).unwrap_or(&none))
+            };
+            // Those that a former run has left so are not, any more.
+            let stale = self.before.get(key).map_or(0, |tally| tally.in_flight);
+            shown.in_flight = shown.in_flight.saturating_sub(stale);
+            if !self.look.exits {
+                shown.in_flight = 0;
+            }
+            let waits = last && shown.in_flight > 0;
+            if shown.calls + shown.returned > 0 || waits {
+                entries.push((wire::decode(key)?, shown));
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Sorts, and leaves only the largest.
+    fn choose<'e>(&self, entries: &'e mut [Entry]) -> &'e [Entry] {
+        // Equal rows stay in an order that does not depend on hashing.
+        let id = |key: &hello_key| {
+            let call = (key.abi, key.nr, key.error);
+            (
+                call,
+                key.uid,
+                key.pid,
+                key.comm,
+                key.cgroup_id,
+                key.container,
+            )
+        };
+        entries.sort_by_key(|(key, tally)| (Reverse((tally.total_ns, tally.calls)), id(key)));
+        let top = entries.len().min(self.top);
+        let shown = &mut entries[..top];
+        if self.order == Order::Id && self.axes == [Axis::Uid] {
+            shown.sort_by_key(|(key, _)| key.uid);
+        }
+        shown
+    }
+
+    fn print(&mut self, now: &Snapshot, is_final: bool) -> Result<()> {
+        self.tables += 1;
+        let mut entries = self.entries(now, is_final)?;
+        let shown = self.choose(&mut entries);
+        // Where tables have all since the start, only the final one accounts for the
+        // calls: those before count them again.
+        let events = |entry: &Entry| match self.look.cumulative {
+            false => entry.1.calls,
+            true if is_final => {
+                let key = wire::bytes(&entry.0);
+                let old = self.before.get(key).map_or(0, |tally| tally.calls);
+                entry.1.calls.saturating_sub(old)
+            }
+            true => 0,
+        };
+        if self.is_line() {
+            if !shown.is_empty() {
+                let events = shown.iter().map(events).sum();
+                self.output.row(&Line(shown), events);
+            }
+        } else if self.look.summary && !self.is_laid_out && self.output.format() == Format::Text {
+            summarize(&mut self.output, shown, events);
+        } else {
+            self.table(shown, &shown.iter().map(events).collect::<Vec<_>>());
+        }
+        Ok(())
+    }
+
+    fn table(&mut self, shown: &[Entry], events: &[u64]) {
+        if self.tables > 1 {
+            self.output.say(b"");
+        }
+        self.output.header();
+        let frame = Frame {
+            table: self.tables,
+            axes: &self.axes,
+            look: &self.look,
+            at: self.host.clock.read_at(),
+        };
+        for (entry, events) in shown.iter().zip(events) {
+            let row = CountRow::new(frame, entry, &mut self.host);
+            self.output.row(&row, *events);
+        }
+        let by_call = self.axes.contains(&Axis::Syscall);
+        let wanted = |(key, tally): &&Entry| {
+            let is_asked = !by_call || self.look.histogram.contains(&key.call());
+            is_asked && !self.look.histogram.is_empty() && tally.spread.len() > 0
+        };
+        for entry in shown.iter().filter(wanted) {
+            self.output.say(b"");
+            let row = CountRow::new(frame, entry, &mut self.host);
+            self.output.row(&HistogramRow(row), 0);
+        }
+    }
+
+    fn is_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.tables >= limit)
+    }
+
+    /// What is said once, at the end, beside the tables.
+    fn remark(&self, now: &Snapshot) {
+        let cut = now.values().filter(|tally| tally.is_cut()).count();
+        if self.look.times && cut > 0 {
+            crate::say!(
+                "hello: the histograms are full: no percentiles for {cut} keys; give --max-entries more"
+            );
+        }
+        let open: u64 = now.values().map(|tally| tally.in_flight).sum();
+        if self.look.summary && open > 0 {
+            crate::say!("hello: {open} of the calls had not returned, and have no time");
+        }
+    }
+}
+
+/// Prints what `strace -c` would.
+fn summarize(output: &mut Output, shown: &[Entry], events: impl Fn(&Entry) -> u64) {
+    let mut total = Tally::default();
+    for (_, tally) in shown {
+        total.join(tally);
+    }
+    output.say(summary::HEADER.as_bytes());
+    output.say(summary::RULE.as_bytes());
+    let row = |call, tally| SummaryRow {
+        call,
+        tally,
+        all_ns: total.total_ns,
+    };
+    for entry in shown {
+        output.row(&row(Some(entry.0.call()), &entry.1), events(entry));
+    }
+    output.say(summary::RULE.as_bytes());
+    output.row(&row(None, &total), 0);
+}
+
+impl Source for Counts {
+    fn output(&mut self) -> &mut Output {
+        self.output.tables_done = self.is_full();
+        &mut self.output
+    }
+
+    fn loaded(&mut self, object: &Object) -> Result<()> {
+        session::find_containers(object, &mut self.host.containers)?;
+        self.before = self.read(object, true)?;
+        self.last = self.before.clone();
+        Ok(())
+    }
+
+    fn attached(&mut self, object: &Object) -> Result<()> {
+        self.control(object, true, self.epoch)
+    }
+
+    fn detaching(&mut self, object: &Object) -> Result<()> {
+        self.control(object, false, self.epoch)
+    }
+
+    fn begin(&mut self) {
+        if self.explain {
+            self.output.explain();
+        }
+    }
+
+    fn woke(&mut self) {
+        self.host.clock.refresh();
+    }
+
+    fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
+        let is_interval = !last && !self.look.cumulative;
+        if is_interval {
+            // The next one begins, then this one is read.
+            self.control(object, true, self.epoch.wrapping_add(1))?;
+        }
+        let now = self.read(object, last)?;
+        if !self.is_full() {
+            let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
+            self.print(&now, is_final)?;
+        }
+        if last {
+            self.remark(&now);
+            self.output.flush();
+            let sum = |all: &Snapshot| all.values().map(|tally| tally.calls).sum::<u64>();
+            self.output.received = sum(&now).saturating_sub(sum(&self.before));
+            let told = self.output.printed() + self.output.write_errors();
+            self.output.surplus = self.output.received.saturating_sub(told);
+        }
+        self.epoch += u32::from(is_interval);
+        self.last = now;
+        Ok(())
+    }
+
+    fn is_table(&self) -> bool {
+        true
+    }
+}
