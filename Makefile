@@ -13,13 +13,15 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 STATIC_ENV = RUSTFLAGS="$(RUSTFLAGS) -C target-feature=+crt-static"
 STATIC = $(STATIC_ENV) $(CARGO) build $(QUIET) --locked --release --features static --target $(TARGET)
 STATIC_TESTS = $(STATIC_ENV) $(CARGO) test $(QUIET) --locked --release --features static --target $(TARGET) \
-	--no-run --message-format=json --test root
+	--no-run --message-format=json
+# A test binary's file, from what cargo says of its build.
+test_binary = "$$($(STATIC_TESTS) --test $(1) | sed -n 's/.*"executable":"\([^"]*\/$(1)-[0-9a-f]*\)".*/\1/p')"
 
 # Named in a macro only, where cargo fmt does not look.
 ROOMS = $(wildcard src/modes/*.rs)
 
 .DELETE_ON_ERROR:
-.PHONY: help deps build run test test-user test-root test-vm lint fmt vmlinux static-check ci clean
+.PHONY: help deps build run test test-user test-root test-peers test-vm lint fmt vmlinux static-check ci clean
 
 help: ## list the targets
 	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +47,7 @@ run: build ## build, then watch every execve of this machine for 10 seconds
 	@echo "      sudo ./hello --mode syscount -- ls   the system calls it makes"
 	@echo "      sudo ./hello --list                  all modes; ./hello --help: all options"
 
-test: test-user test-root test-vm ## all tests: without privilege, as root, in VMs
+test: test-user test-root test-peers test-vm ## all tests: without privilege, as root, in VMs
 
 test-user: deps ## what needs no privilege
 	$(Q)$(CARGO) test $(QUIET) --locked --lib --bins --test cli --test house
@@ -53,14 +55,24 @@ test-user: deps ## what needs no privilege
 test-root: build target/hello-tests ## hello on the running kernel, as root
 	$(Q)$(SUDO) env HELLO_BIN="$(CURDIR)/hello" target/hello-tests
 
-test-vm: build target/hello-tests ## hello on Debian's kernels in QEMU
-	$(Q)./scripts/deps.sh vm
-	$(Q)tests/vm/run.sh --hello ./hello --tests target/hello-tests
+# Peers that cannot be installed are said to be not run, by name; so is the C project that cannot be fetched.
+test-peers: build target/hello-peers ## hello beside execsnoop, opensnoop, syscount, bpftrace, strace; HELLO_BLESS=1: docs/peers.md
+	$(Q)./scripts/deps.sh peers || echo "hello: going on with the peers that are here" >&2
+	$(Q)source=$$(tests/peers/source.sh) || source=; $(SUDO) env HELLO_BIN="$(CURDIR)/hello" \
+		HELLO_PEERS_OUT="$(CURDIR)" HELLO_PEERS_SOURCE="$$source" HELLO_PEERS_SECONDS="$$HELLO_PEERS_SECONDS" \
+		$${HELLO_BLESS:+HELLO_BLESS="$$HELLO_BLESS"} target/hello-peers
 
-# The static test binary: tests and workload in one file, for root and for the VMs.
-.PHONY: target/hello-tests
+test-vm: build target/hello-tests target/hello-peers ## hello on Debian's kernels in QEMU
+	$(Q)./scripts/deps.sh vm
+	$(Q)tests/vm/run.sh --hello ./hello --tests target/hello-tests --peers target/hello-peers
+
+# The static test binaries: tests and workload in one file, for root and for the VMs.
+.PHONY: target/hello-tests target/hello-peers
 target/hello-tests: deps
-	$(Q)install -m 755 "$$($(STATIC_TESTS) | sed -n 's/.*"executable":"\([^"]*\/root-[0-9a-f]*\)".*/\1/p')" $@
+	$(Q)install -m 755 $(call test_binary,root) $@
+
+target/hello-peers: deps
+	$(Q)install -m 755 $(call test_binary,peers) $@
 
 lint: deps ## formatting and lints, warnings are errors
 	$(Q)$(CARGO) fmt --check

@@ -1,9 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Installs what is missing to build or to run the VM tests: on Debian and Ubuntu by
-# apt, elsewhere it names the packages. Says nothing when nothing is missing.
+# Installs what is missing to build, to run the VM tests, or to compare with peers: on
+# Debian and Ubuntu by apt, elsewhere it names the packages. Says nothing when nothing
+# is missing.
 #
-#   scripts/deps.sh build | vm
+#   scripts/deps.sh build | vm | peers
 set -eu
 
 # The oldest clang that build.rs takes, the oldest Rust that Cargo.toml does.
@@ -44,6 +45,13 @@ missing_for_vm() {
 	has xz || echo xz
 }
 
+missing_for_peers() {
+	PATH=$PATH:/usr/sbin:/sbin # where tracers are, which are root's
+	has execsnoop && has opensnoop && has syscount || echo libbpf-tools
+	for tool in bpftrace strace stress-ng; do has "$tool" || echo "$tool"; done
+	has dpkg-source || echo dpkg-dev
+}
+
 newest_clang() {
 	apt-cache pkgnames clang- | sed -n 's/^clang-\([0-9][0-9]*\)$/\1/p' | sort -n | tail -1
 }
@@ -72,6 +80,7 @@ others() {
 		  Arch      pacman -S base-devel clang libelf zlib
 		  openSUSE  zypper install gcc make pkgconf clang glibc-devel-static libelf-devel zlib-devel autoconf automake gettext-tools flex bison gawk
 		For the VM tests also: qemu-system-x86_64, a static busybox, cpio, zstd, xz, and Debian's apt-get.
+		For the comparison with peers: libbpf-tools, bpftrace, strace, stress-ng.
 	END
 	exit 1
 }
@@ -99,8 +108,14 @@ apt update
 packages=
 for name in $missing; do
 	found=$(debian "$name") || { echo "hello: no clang $clang_min or newer in this release's packages; set CLANG to one" >&2; exit 1; }
+	# One peer that a release does not have is no reason to miss the others.
+	if [ "$1" = peers ] && ! apt-cache show "$found" >/dev/null 2>&1; then
+		echo "hello: this release has no package $found" >&2
+		continue
+	fi
 	packages="$packages $found"
 done
+[ -n "$packages" ] || exit 0
 echo "hello: installing$packages" >&2
 # shellcheck disable=SC2086 # a list of words
 apt install -y --no-install-recommends $packages

@@ -144,7 +144,10 @@ fn usage_errors() {
         ),
         (
             &["--mode", "syscount", "--by", "colour"],
-            &["'colour'", "syscall, uid, pid, comm, container, cgroup, errno"],
+            &[
+                "'colour'",
+                "syscall, uid, pid, comm, container, cgroup, errno",
+            ],
         ),
         (
             &["--mode", "buffer", "-x"],
@@ -152,7 +155,10 @@ fn usage_errors() {
         ),
         (
             &["--mode", "map", "--latency"],
-            &["--latency has no use in --mode map", "it is for: file, syscount"],
+            &[
+                "--latency has no use in --mode map",
+                "it is for: file, syscount",
+            ],
         ),
         (
             &["--mode", "file", "--histogram", "read"],

@@ -2,9 +2,10 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Runs the privileged tests on other kernels: Debian's, each in QEMU.
 #
-#   tests/vm/run.sh --hello PATH --tests PATH [--kernels "5.10 6.1 6.12 newest"] [--jobs N] [--filter TEST]
+#   tests/vm/run.sh --hello PATH --tests PATH [--peers PATH] [--kernels "5.10 6.1 6.12 newest"] [--jobs N] [--filter TEST]
 #
-# --hello and --tests are static binaries: the program and its test binary (libtest's options and output). Each kernel
+# --hello and --tests are static binaries: the program and its test binary (libtest's options and output). So is --peers,
+# the comparison with peers; those of them that the host has, but for bpftrace, come along with their libraries. Each kernel
 # boots into an initramfs with these two and busybox (see init). Kernels come from the machine's Debian archive and stay
 # in a cache (see kernels.sh); with all of them there, no network is needed.
 #
@@ -26,13 +27,14 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; }
 # shellcheck source-path=SCRIPTDIR source=kernels.sh
 . "$HERE/kernels.sh"
 
-hello='' tests='' filter='' kernels='5.10 6.1 6.12 newest' jobs=$(nproc) limit=${HELLO_VM_TIMEOUT:-900} thread=${HELLO_VM_THREAD:-single}
+hello='' tests='' peers='' filter='' kernels='5.10 6.1 6.12 newest' jobs=$(nproc) limit=${HELLO_VM_TIMEOUT:-900} thread=${HELLO_VM_THREAD:-single}
 while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --hello | --tests | --kernels | --jobs | --filter) (($# > 1)) || die "$1 needs a value" ;;&
+        --hello | --tests | --peers | --kernels | --jobs | --filter) (($# > 1)) || die "$1 needs a value" ;;&
         --hello) hello=$2 ;;
         --tests) tests=$2 ;;
+        --peers) peers=$2 ;;
         --kernels) kernels=$2 ;;
         --jobs) jobs=$2 ;;
         --filter) filter=$2 ;;
@@ -56,7 +58,7 @@ for tool in qemu-system-x86_64:qemu-system-x86 busybox:busybox-static cpio:cpio 
 done
 busybox=$(readlink -f "$(command -v busybox)")
 # The guest has no libraries.
-for binary in "$hello" "$tests" "$busybox"; do
+for binary in "$hello" "$tests" ${peers:+"$peers"} "$busybox"; do
     [[ -f $binary && -x $binary ]] || die "$binary is not an executable file"
     linkage=$(ldd "$binary" 2>&1 || true)
     [[ $linkage =~ 'not a dynamic executable'|'statically linked' ]] || die "$binary is not static"
@@ -97,6 +99,18 @@ install -m 755 "$busybox" "$work/root/bin/busybox"
 install -m 755 "$hello" "$work/root/bin/hello"
 install -m 755 "$tests" "$work/root/bin/hello-tests"
 install -m 755 "$HERE/init" "$work/root/init"
+if [[ -n $peers ]]; then
+    install -m 755 "$peers" "$work/root/bin/hello-peers"
+    for tool in execsnoop opensnoop syscount strace stdbuf; do
+        file=$(PATH=$PATH:/usr/sbin:/sbin command -v "$tool") || continue
+        # With all that the loader takes for it, at the same place; what is not linked to a program, stdbuf's library, too.
+        [[ $tool != stdbuf ]] || libstdbuf=$(find /usr/lib* -name libstdbuf.so 2>/dev/null | head -n 1)
+        mapfile -t needed < <(ldd "$file" | grep -oE '/[^ ]+')
+        for file in "$file" "${needed[@]}" ${libstdbuf:+"$libstdbuf"}; do
+            [[ -e $work/root/$file ]] || install -D -m 755 "$(readlink -f "$file")" "$work/root/$file"
+        done
+    done
+fi
 (cd "$work/root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >"$work/initramfs"
 token=$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
 
