@@ -87,9 +87,33 @@ impl Clock {
     }
 }
 
+/// A length of time in three digits or so: `340us`, `12.3ms`, `4.56s`, `2m03s`, `5h07m`.
+pub fn short(ns: u64) -> String {
+    let (micros, seconds) = (ns / 1000, ns / 1_000_000_000);
+    match micros {
+        0..1000 => format!("{micros}us"),
+        1000..1_000_000 => format!("{}.{}ms", micros / 1000, micros / 100 % 10),
+        1_000_000..60_000_000 => format!("{seconds}.{:02}s", micros / 10_000 % 100),
+        _ if seconds < 3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        _ if seconds < 48 * 3600 => format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_times() {
+        let of = |seconds: f64| short(Duration::from_secs_f64(seconds).as_nanos() as u64);
+        assert_eq!(of(0.000_340), "340us");
+        assert_eq!(of(0.0123), "12.3ms");
+        assert_eq!(of(4.567), "4.56s");
+        assert_eq!(of(123.0), "2m03s");
+        assert_eq!(of(18_420.0), "5h07m");
+        assert_eq!(of(200_000.0), "2d07h");
+    }
 
     const START: i128 = 1_772_280_000_000_000_000;
     const HOUR: i128 = 3_600_000_000_000;

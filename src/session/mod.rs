@@ -96,6 +96,8 @@ pub struct Setup {
     /// Programs and maps that this run has no use for; a name that ends with `*`
     /// stands for all that begin so.
     pub leave_out: Vec<&'static str>,
+    /// Maps whose room is known only now, and their entries.
+    pub entries: Vec<(&'static str, u32)>,
     /// Maps that only one hook has a use for.
     pub maps_of: &'static [(&'static str, Hook)],
 }
@@ -111,6 +113,7 @@ impl Setup {
             rodata: Vec::new(),
             functions: &[],
             leave_out: Vec::new(),
+            entries: Vec::new(),
             maps_of: &[],
         }
     }

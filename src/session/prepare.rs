@@ -63,6 +63,9 @@ pub(super) fn prepare(
         if setup.leaves_out(&name) || of.is_some_and(|(_, of)| *of != hook) {
             map.set_autocreate(false)?;
         }
+        if let Some((_, entries)) = setup.entries.iter().find(|(map, _)| *map == name) {
+            map.set_max_entries(*entries)?;
+        }
     }
     let taken = attach::choose_programs(object, setup, hook)?;
     cx.select.configure(object, &mut config)?;
