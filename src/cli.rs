@@ -26,12 +26,14 @@ pub use values::Axis;
 pub use values::ContainerPrefix;
 pub use values::Format;
 pub use values::Hook;
+pub use values::Life;
 pub use values::Time;
 pub use values::TransportChoice;
 use values::parse_comm;
 use values::parse_container;
 use values::parse_size;
 use values::parse_time;
+use values::parse_variable;
 
 /// What the command line has to know of a mode.
 #[derive(Debug)]
@@ -57,6 +59,9 @@ const SPECIAL: &[&str] = &[
     "exclude-path",
     "failed",
     "latency",
+    "event",
+    "failed-exits",
+    "env",
     "interval",
     "by",
     "top",
@@ -140,6 +145,20 @@ pub struct Args {
     #[arg(short = 'x', long, help_heading = "Selection")]
     pub failed: bool,
 
+    /// Only these events: programs run, those that could not be, processes that ended
+    #[arg(
+        long,
+        value_name = "KIND,…",
+        value_delimiter = ',',
+        help_heading = "Selection",
+        conflicts_with_all = ["failed", "failed_exits"]
+    )]
+    pub event: Vec<Life>,
+
+    /// Only ends by a status other than 0 or by a signal
+    #[arg(long, help_heading = "Selection", conflicts_with = "failed")]
+    pub failed_exits: bool,
+
     /// Stop after TIME (10, 500ms, 2m)
     #[arg(short, long, value_name = "TIME", value_parser = parse_time, help_heading = "When to stop")]
     pub duration: Option<Duration>,
@@ -168,6 +187,11 @@ pub struct Args {
     /// Time each call
     #[arg(long, help_heading = "Output")]
     pub latency: bool,
+
+    /// With these variables of the environment
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Output",
+          value_parser = parse_variable)]
+    pub env: Vec<String>,
 
     /// Keep the counters in DIR (in a bpffs) and go on from them next time; for one hello at a time
     #[arg(long, value_name = "DIR", help_heading = "Tables")]

@@ -9,6 +9,8 @@
 mod endings;
 mod errors;
 mod everywhere;
+mod exec;
+mod exec_work;
 mod file;
 mod matrix;
 mod options;
@@ -102,6 +104,7 @@ fn trials() -> Vec<Trial> {
         ("options", options::TESTS),
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),
+        ("exec", exec::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {
