@@ -50,6 +50,7 @@ enum hello_path_flags export_hello_path_flags __attribute__((unused));
 #define O_CREAT_WRONLY_TRUNC 01101 /* what creat(2) stands for, all ABIs here */
 #define RESOLVE_IN_ROOT 0x10	   /* include/uapi/linux/openat2.h */
 #define PF_IO_WORKER 0x10	   /* include/linux/sched.h */
+#define LOOKUP_IN_ROOT 0x100000	   /* include/linux/namei.h */
 #define LOOKUP_CACHED 0x200000	   /* include/linux/namei.h, Linux 5.12 */
 #define IORING_OP_OPENAT 18
 #define IORING_OP_OPENAT2 28
@@ -262,9 +263,9 @@ static __always_inline struct file_slot *new_slot(u64 owner)
 /* Takes the result of reading the given path: its length with the NUL, or an error. */
 static __always_inline void given(struct file_slot *slot, long len)
 {
-	if (len <= 0)
+	if (len < 0)
 		slot->event.unreadable = 1;
-	else
+	else if (len > 0) /* 0: older kernels say so of an empty string */
 		slot->given = len - 1;
 }
 

@@ -58,6 +58,8 @@ static __always_inline int opened(void *ctx, s32 dfd, struct filename *name, str
 		return 0;
 	}
 	given_by_kernel(slot, BPF_CORE_READ(name, name));
+	if (BPF_CORE_READ(how, lookup_flags) & LOOKUP_IN_ROOT)
+		args.resolve = RESOLVE_IN_ROOT;
 	if (ret)
 		path_of_failure(slot, &args);
 	else

@@ -124,8 +124,8 @@ fn by_io_uring() -> Check {
         let is_told = match hook {
             "tracepoint" => false,
             "raw_tp" => matrix::kernel_version() >= (6, 3) && matrix::kernel_version() < (7, 0),
-            // Before that its workers are threads of the kernel, not of the process.
-            _ => matrix::kernel_version() >= (5, 12),
+            // Its workers are threads of the process since 5.12, and in 5.10.162.
+            _ => true,
         };
         let expected = if is_told { paths::BY_RING } else { &[] };
         compare(hook, &folder, &events, expected)?;
