@@ -104,6 +104,7 @@ const volatile struct hello_exec_config exec_config SEC(".rodata.exec") = {};
 struct exec_slot {
 	struct hello_claim claim;
 	u64 len; /* of what is in `tail` */
+	u64 task; /* of which the parent comes next */
 	u64 args; /* user address of the next argument of a failed call */
 	u32 args_width;
 	u32 index; /* of this slot */
@@ -227,28 +228,47 @@ static __always_inline void exec_remember(struct hello_exec_event *event)
 	bpf_map_update_elem(&exec_programs, &tgid, &event->program, BPF_ANY);
 }
 
+/*
+ * One process further up; 0 when there is none left. A global function, as
+ * hello_path_step() is: the verifier looks at it once.
+ */
+__noinline int exec_ancestor(u32 index)
+{
+	struct exec_slot *slot = bpf_map_lookup_elem(&exec_slots, &index);
+	struct hello_ancestor *ancestor;
+	struct task_struct *task;
+	u32 count, pid;
+
+	if (!slot)
+		return 0;
+	task = (void *)slot->task;
+	task = BPF_CORE_READ(task, real_parent, group_leader);
+	pid = BPF_CORE_READ(task, tgid);
+	count = slot->event.ancestors;
+	if (!pid)
+		return 0;
+	if (count >= EXEC_ANCESTORS) {
+		slot->event.flags |= HELLO_EXEC_ANCESTORS_CUT;
+		return 0;
+	}
+	ancestor = (void *)slot->tail + count * sizeof(*ancestor);
+	ancestor->pid = pid;
+	BPF_CORE_READ_INTO(&ancestor->comm, task, comm);
+	slot->task = (u64)task;
+	slot->event.ancestors = count + 1;
+	slot->len += sizeof(*ancestor);
+	return 1;
+}
+
 /* Parents up to the first process. */
 static __always_inline void exec_ancestors(struct exec_slot *slot)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	u32 i, pid = 0;
+	u32 index = slot->index, i;
 
-	for (i = 0; i <= EXEC_ANCESTORS; i++) {
-		struct hello_ancestor *ancestor = (void *)slot->tail + i * sizeof(*ancestor);
-
-		task = BPF_CORE_READ(task, real_parent, group_leader);
-		pid = BPF_CORE_READ(task, tgid);
-		if (!pid)
+	slot->task = bpf_get_current_task();
+	for (i = 0; i <= EXEC_ANCESTORS; i++)
+		if (!exec_ancestor(index))
 			break;
-		if (i == EXEC_ANCESTORS) {
-			slot->event.flags |= HELLO_EXEC_ANCESTORS_CUT;
-			break;
-		}
-		ancestor->pid = pid;
-		BPF_CORE_READ_INTO(&ancestor->comm, task, comm);
-	}
-	slot->event.ancestors = i;
-	slot->len = i * sizeof(struct hello_ancestor);
 }
 
 /* Appends the path of a struct path of the kernel's. */
@@ -370,7 +390,7 @@ __noinline int exec_arg(u32 index)
 	struct exec_slot *slot = bpf_map_lookup_elem(&exec_slots, &index);
 	u64 room = config.transport == HELLO_TRANSPORT_PERF ? EXEC_PERF_ARGV : EXEC_TEXT;
 	u64 pointer = 0, at, left;
-	long len = -1;
+	long len;
 
 	if (!slot)
 		return 0;
@@ -384,13 +404,12 @@ __noinline int exec_arg(u32 index)
 	at = exec_at(slot, EXEC_HEAD + EXEC_TEXT);
 	left = slot->event.argv.at + room - at;
 	barrier_var(left);
-	if (left && left <= EXEC_TEXT)
-		len = bpf_probe_read_user_str(slot->tail + at, left, (void *)pointer);
-	else
-		left = len;
+	if (left > EXEC_TEXT)
+		return 0;
+	len = bpf_probe_read_user_str(slot->tail + at, left, (void *)pointer);
 	if (len > 0)
 		slot->len = at + len;
-	if ((u64)len == left) { /* perhaps it was just this long */
+	if (left == 0 || (u64)len == left) { /* perhaps it was just this long */
 		slot->event.flags |= HELLO_EXEC_ARGV_CUT;
 		return 0;
 	}
