@@ -60,11 +60,17 @@ fn usage_errors() {
     let table: &[(&[&str], &[&str])] = &[
         (
             &[],
-            &["--mode <MODE>", "trace, map, buffer, file, tail, syscount"],
+            &[
+                "--mode <MODE>",
+                "trace, map, buffer, file, tail, syscount, exec",
+            ],
         ),
         (
             &["--mode"],
-            &["--mode <MODE>", "trace, map, buffer, file, tail, syscount"],
+            &[
+                "--mode <MODE>",
+                "trace, map, buffer, file, tail, syscount, exec",
+            ],
         ),
         (&["--mode", "bufer"], &["'bufer'", "buffer"]),
         (&["--mode", "buffer", "--nonsense"], &["--nonsense"]),
@@ -112,11 +118,14 @@ fn usage_errors() {
         ),
         (
             &["--mode", "map", "--transport", "ring"],
-            &["--transport has no use in --mode map", "buffer, file, tail"],
+            &[
+                "--transport has no use in --mode map",
+                "buffer, file, tail, exec",
+            ],
         ),
         (
             &["--mode", "trace", "--buffer-size", "4M"],
-            &["--buffer-size has no use", "buffer, file, tail"],
+            &["--buffer-size has no use", "buffer, file, tail, exec"],
         ),
         (
             &["--mode", "buffer", "--by", "uid"],
@@ -248,7 +257,7 @@ fn list_needs_no_privilege() {
     let output = hello(&["--list"]);
     let list = text(&output.stdout);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for mode in ["trace", "map", "buffer", "file", "tail", "syscount"] {
+    for mode in ["trace", "map", "buffer", "file", "tail", "syscount", "exec"] {
         assert!(
             list.contains(&format!("src/bpf/{mode}.bpf.c, src/modes/{mode}.rs")),
             "{list}"

@@ -51,7 +51,7 @@ fn knows(path: &Path) -> BTreeSet<String> {
 fn layers_know_only_whom_they_may() {
     let rules: &[(&str, &[&str])] = &[
         ("src/cli.rs", &["output"]),
-        ("src/cli", &[]),
+        ("src/cli", &["output"]),
         ("src/enrich", &["cli", "output", "wire", "enrich"]),
         ("src/output", &["cli", "output"]),
         ("src/wire.rs", &["wire"]),
@@ -224,7 +224,19 @@ fn rooms_stay_small() {
 fn every_json_field_is_documented() {
     let docs = read(Path::new("docs/json.md"));
     let methods = [
-        "str", "opt_str", "num", "opt_num", "plain", "null", "bytes", "object", "objects", "strs",
+        "str",
+        "opt_str",
+        "num",
+        "opt_num",
+        "plain",
+        "null",
+        "bytes",
+        "opt_bytes",
+        "bool",
+        "object",
+        "objects",
+        "strs",
+        "list",
     ];
     let mut fields = 0;
     for file in files("src", ".rs") {

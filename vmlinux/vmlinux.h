@@ -256,9 +256,30 @@ struct fs_struct {
 	struct path pwd;
 };
 
+struct mm_struct {
+	unsigned long arg_start, arg_end, env_start, env_end;
+	struct file *exe_file;
+};
+
+/* What execve is about to run. */
+struct linux_binprm {
+	const char *filename; /* as given */
+	const char *interp;   /* what is run for it: another one for a script */
+};
+
+typedef struct {
+	u32 val;
+} kuid_t;
+
+struct cred {
+	kuid_t euid;
+};
+
 struct signal_struct {
 	atomic_t live;
 	struct pid *pids[4];
+	int group_exit_code;
+	unsigned int flags;
 };
 
 struct task_struct {
@@ -268,11 +289,15 @@ struct task_struct {
 	struct task_struct *real_parent;
 	struct task_struct *group_leader;
 	struct signal_struct *signal;
+	struct mm_struct *mm;
+	const struct cred *cred;
 	struct fs_struct *fs;
 	struct files_struct *files;
 	struct css_set *cgroups;
 	void *stack;
 	unsigned int flags;
+	int exit_code;
+	u64 start_time; /* CLOCK_MONOTONIC, ns */
 	char comm[TASK_COMM_LEN];
 };
 

@@ -1,4 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
+use std::time::Duration;
+
+use super::values::*;
 use super::*;
 
 #[test]

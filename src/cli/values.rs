@@ -99,6 +99,17 @@ pub enum Time {
     None,
 }
 
+/// `--event`: what in the life of a program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Life {
+    /// A program was run.
+    Exec,
+    /// A program could not be run.
+    Failed,
+    /// A process has ended.
+    Exit,
+}
+
 /// `--by`: what a counter stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, ValueEnum)]
 pub enum Axis {
@@ -131,6 +142,15 @@ pub(super) fn parse_comm(text: &str) -> Result<String, String> {
                 .collect::<String>()
         )),
     }
+}
+
+/// A name that a variable of the environment can have.
+pub(super) fn parse_variable(text: &str) -> Result<String, String> {
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"=\"\\".contains(&byte);
+    if text.is_empty() || !text.bytes().all(is_fit) {
+        return Err("the name of a variable has letters, digits and _".into());
+    }
+    Ok(text.to_owned())
 }
 
 /// `10` (seconds), `500ms`, `2m`, `1h30m`.

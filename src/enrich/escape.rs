@@ -46,6 +46,32 @@ pub fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
+/// Appends an argument as a shell would want it: bare, in single quotes, or where there
+/// is something to escape as `$'…'`, which bash and its kin read back as it was.
+pub fn shell_word(out: &mut Vec<u8>, word: &[u8]) {
+    let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_@%+=:,./-".contains(byte);
+    if !word.is_empty() && word.iter().all(is_plain) {
+        return out.extend(word);
+    }
+    let start = out.len();
+    out.extend(b"$'");
+    for (index, part) in word.split(|byte| *byte == b'\'').enumerate() {
+        if index > 0 {
+            out.extend(b"\\'");
+        }
+        escape(out, part);
+    }
+    out.push(b'\'');
+    // Nothing was escaped but double quotes, which single ones hold as they are.
+    let escapes = out[start..].windows(2).filter(|two| two[0] == b'\\');
+    if escapes.clone().all(|two| two[1] == b'"') {
+        out.truncate(start);
+        out.push(b'\'');
+        out.extend(word);
+        out.push(b'\'');
+    }
+}
+
 fn steers(char: char) -> bool {
     char.is_control()
         || matches!(char,
@@ -83,6 +109,24 @@ mod tests {
         assert_eq!(escaped(b"\x00\x7f"), "\\0\\177");
         assert_eq!(escaped(b"\xff\xfe9"), "\\377\\3769");
         assert_eq!(escaped("grün 日本".as_bytes()), "grün 日本");
+    }
+
+    #[test]
+    fn words_for_a_shell() {
+        let of = |word: &[u8]| {
+            let mut out = Vec::new();
+            shell_word(&mut out, word);
+            String::from_utf8(out).expect("UTF-8")
+        };
+        assert_eq!(of(b"--out=/tmp/x.y"), "--out=/tmp/x.y");
+        assert_eq!(of(b""), "''");
+        assert_eq!(of(b"two words"), "'two words'");
+        assert_eq!(of(b"say \"hi\""), "'say \"hi\"'");
+        assert_eq!(of(b"it's"), "$'it\\'s'");
+        assert_eq!(of(b"a\nb"), "$'a\\nb'");
+        assert_eq!(of(b"\\"), "$'\\\\'");
+        assert_eq!(of(b"\x1b[2J\xff"), "$'\\33[2J\\377'");
+        assert_eq!(of("gr\u{fc}n".as_bytes()), "'gr\u{fc}n'");
     }
 
     #[test]

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Names of open(2)'s flags and of errors.
+//! Names of open(2)'s flags, of errors and of signals.
 
 use nix::libc;
+use nix::sys::signal::Signal;
 use syscalls::Errno;
 
 /// Flags beside the access mode. `O_SYNC` and `O_TMPFILE` contain the bits of
@@ -82,6 +83,14 @@ pub fn at_flags(flags: u64) -> String {
     texts.join("|")
 }
 
+/// `SIGKILL`; real-time signals by number: `SIG34`.
+pub fn signal_name(signal: i32) -> String {
+    match Signal::try_from(signal) {
+        Ok(signal) => signal.as_str().to_owned(),
+        Err(_) => format!("SIG{signal}"),
+    }
+}
+
 /// The name of the error that a system call returned (`-ENOENT` as `ENOENT`);
 /// `None` for success and for numbers without a name.
 pub fn errno_name(ret: i64) -> Option<&'static str> {
@@ -108,6 +117,12 @@ mod tests {
         assert_eq!(of(libc::O_TMPFILE | libc::O_RDWR), "O_RDWR|O_TMPFILE");
         assert_eq!(of(libc::O_DIRECTORY), "O_RDONLY|O_DIRECTORY");
         assert_eq!(open_flags(1 << 40), "O_RDONLY|0x10000000000");
+    }
+
+    #[test]
+    fn signals() {
+        assert_eq!(signal_name(9), "SIGKILL");
+        assert_eq!(signal_name(34), "SIG34");
     }
 
     #[test]

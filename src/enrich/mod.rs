@@ -7,6 +7,7 @@ pub mod containers;
 pub mod escape;
 pub mod flags;
 pub mod host;
+pub mod programs;
 pub mod syscalls;
 pub mod time;
 pub mod users;

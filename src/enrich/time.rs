@@ -87,8 +87,16 @@ impl Clock {
     }
 }
 
-/// A length of time for people, in three digits: `812ns`, `12.3us`, `1.50ms`, `101s`.
+/// A length of time for people, in three digits or so: `812ns`, `12.3us`, `1.50ms`,
+/// `101s`, `20m34s`, `5h07m`, `2d07h`.
 pub fn length(ns: u64) -> String {
+    let seconds = ns / 1_000_000_000;
+    match seconds {
+        0..600 => {}
+        600..3600 => return format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..172_800 => return format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+        _ => return format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+    }
     let units: [(_, u64); 4] = [
         ("ns", 1),
         ("us", 1_000),
@@ -135,7 +143,10 @@ mod tests {
             (999_999, "999us"),
             (1_500_000, "1.50ms"),
             (101_000_000_000, "101s"),
-            (u64::MAX, "18446744073s"),
+            (1_234_000_000_000, "20m34s"),
+            (18_420_000_000_000, "5h07m"),
+            (200_000_000_000_000, "2d07h"),
+            (u64::MAX, "213503d23h"),
         ] {
             assert_eq!(length(ns), text);
         }

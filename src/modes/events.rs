@@ -12,7 +12,7 @@ use crate::session::Source;
 use crate::wire::WireError;
 
 /// Makes a row of a record and hands it to the output.
-pub(super) type Show = fn(&[u8], &mut Host, &mut Output) -> Result<(), WireError>;
+pub(super) type Show = Box<dyn FnMut(&[u8], &mut Host, &mut Output) -> Result<(), WireError>>;
 
 /// The [`Source`] of an event mode.
 pub(super) struct Events {
@@ -23,10 +23,13 @@ pub(super) struct Events {
 }
 
 impl Events {
-    pub(super) fn new(cx: &Context, show: Show) -> Self {
+    pub(super) fn new(
+        cx: &Context,
+        show: impl FnMut(&[u8], &mut Host, &mut Output) -> Result<(), WireError> + 'static,
+    ) -> Self {
         Self {
             explain: cx.args.explain,
-            show,
+            show: Box::new(show),
             host: Host::new(cx.users.clone(), &cx.args),
             output: Output::new(cx.args.output, cx.layout.clone(), cx.args.count),
         }

@@ -45,7 +45,7 @@ macro_rules! modes {
     };
 }
 
-modes! { trace, map, buffer, file, tail, syscount }
+modes! { trace, map, buffer, file, tail, syscount, exec }
 
 /// Numbers of one ABI's table lie below (HELLO_NR_MAX in src/bpf/hello.bpf.h).
 const NR_MAX: u32 = 1024;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! JSON, written directly: one object a line, no tree in between.
 
+use std::fmt;
 use std::fmt::Display;
 use std::io::Write as _;
 
@@ -77,12 +78,7 @@ impl<'a> Object<'a> {
             Ok(text) => self.str(key, text),
             Err(_) => {
                 self.str(key, &String::from_utf8_lossy(value));
-                self.key(&format!("{key}_hex"));
-                self.line.push(b'"');
-                for byte in value {
-                    let _ = write!(self.line, "{byte:02x}");
-                }
-                self.line.push(b'"');
+                self.str(&format!("{key}_hex"), &hex(value));
             }
         }
     }
@@ -103,7 +99,24 @@ impl<'a> Object<'a> {
         object.end();
     }
 
-    /// An array of objects.
+    /// An array of bytes from a process, each as a string; if one is not UTF-8, with
+    /// another array of all of them in hex beside it as `KEY_hex`.
+    pub fn list(&mut self, key: &str, values: &[&[u8]]) {
+        let texts: Vec<_> = values
+            .iter()
+            .map(|value| String::from_utf8_lossy(value))
+            .collect();
+        self.strs(key, texts.iter().map(AsRef::as_ref));
+        if values
+            .iter()
+            .any(|value| std::str::from_utf8(value).is_err())
+        {
+            let all: Vec<_> = values.iter().map(|value| hex(value)).collect();
+            self.strs(&format!("{key}_hex"), all.iter().map(String::as_str));
+        }
+    }
+
+    /// An array of objects, one for each of `values`.
     pub fn objects<T>(
         &mut self,
         key: &str,
@@ -143,6 +156,14 @@ impl<'a> Object<'a> {
         }
         self.line.push(b']');
     }
+}
+
+fn hex(value: &[u8]) -> String {
+    let mut text = String::with_capacity(2 * value.len());
+    for byte in value {
+        let _ = fmt::Write::write_fmt(&mut text, format_args!("{byte:02x}"));
+    }
+    text
 }
 
 fn string(line: &mut Vec<u8>, value: &str) {

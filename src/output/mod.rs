@@ -104,6 +104,13 @@ impl Output {
         self.row(row, 1);
     }
 
+    /// Takes note of an event that came from the kernel for what it tells of others, and
+    /// is not to be printed itself.
+    pub fn pass(&mut self) {
+        self.received += 1;
+        self.surplus += 1;
+    }
+
     /// Writes a row that stands for `events` events.
     pub fn row(&mut self, row: &dyn Row, events: u64) {
         self.line.clear();

@@ -2,7 +2,8 @@
 //! Which programs of an object are loaded for a hook, and what they are attached to.
 //!
 //! A program's section says its hook: `?kprobe`, `?fentry`, `?tp/…`, `?raw_tp/…`. One
-//! that names a function (`?fexit/do_filp_open`) is for kernels that have it.
+//! that names a function (`?fexit/do_filp_open`) is for kernels that have it; one without
+//! the question mark is loaded whatever the hook.
 //! Programs named `hello_…` keep the filters true and belong to no hook.
 
 use anyhow::Context as _;
@@ -33,6 +34,9 @@ pub(crate) fn section_hook(section: &str) -> Option<(Hook, Option<&str>)> {
     };
     Some((hook, target))
 }
+
+/// Where processes end.
+const EXIT: &str = "raw_tp/sched_process_exit";
 
 /// Programs for one system call, one for each of the functions it can have
 /// (`HELLO_ON_FUNCTIONS` in src/bpf/hello.bpf.h).
@@ -100,16 +104,17 @@ pub(super) fn choose_programs(
         }
         let section = program.section().to_string_lossy().into_owned();
         let target = section_hook(&section).and_then(|(_, target)| target);
-        let mut wanted = section_hook(&section).is_some_and(|(of, _)| of == hook)
-            && !setup.leaves_out(&program_name);
-        if let (true, Hook::Fentry, Some(function)) = (wanted, hook, target) {
+        let for_all = program.autoload();
+        let of_hook = section_hook(&section).is_some_and(|(of, _)| of == hook);
+        let mut wanted = (for_all || of_hook) && !setup.leaves_out(&program_name);
+        if let (true, Hook::Fentry, Some(function)) = (wanted && of_hook, hook, target) {
             wanted = program
                 .set_attach_target(0, Some(function.to_owned()))
                 .is_ok();
             if wanted {
                 taken.push(function.to_owned());
             }
-        } else if wanted && is_by_function(hook) && target.is_none() {
+        } else if wanted && of_hook && is_by_function(hook) && target.is_none() {
             let call = names.get(index / ENTRIES);
             index += 1;
             wanted = call.is_some();
@@ -184,8 +189,17 @@ pub(super) fn attach(
             )
         })
     };
-    // Who is followed must be right before the first event is judged by it.
-    for program in loaded().filter(is_filter) {
+    // Who is followed must be right before the first event is judged by it. And who is
+    // let in is seen out: by the mode first, if it looks at ends, then by the filter.
+    let is_exit = |program: &ProgramMut<'_>| program.section() == EXIT;
+    let mut beside = Vec::new();
+    for program in loaded().filter(is_exit) {
+        links.push(by_section(&program)?);
+        if !is_filter(&program) {
+            beside.push("sched_process_exit".to_owned());
+        }
+    }
+    for program in loaded().filter(|program| is_filter(program) && !is_exit(program)) {
         links.push(by_section(&program)?);
     }
     let names = if hook == Hook::Kprobe {
@@ -194,7 +208,7 @@ pub(super) fn attach(
         Vec::new()
     };
     let mut index = 0;
-    for program in loaded().filter(|program| !is_filter(program)) {
+    for program in loaded().filter(|program| !is_filter(program) && !is_exit(program)) {
         let section = program.section().to_string_lossy();
         match section_hook(&section) {
             Some((Hook::Kprobe, Some(function))) => {
@@ -211,7 +225,7 @@ pub(super) fn attach(
                 let call = names[index / ENTRIES];
                 index += 1;
                 for function in functions(&program.name().to_string_lossy(), call) {
-                    match program.attach_kprobe(false, &function) {
+                    match program.attach_kprobe(section.starts_with("kret"), &function) {
                         Ok(link) => {
                             links.push(link);
                             targets.push(function);
@@ -223,10 +237,15 @@ pub(super) fn attach(
                 }
             }
             Some((Hook::Fentry, _)) => links.push(by_section(&program)?),
-            Some((_, Some(target))) => match program.attach() {
+            Some((of, Some(target))) => match program.attach() {
                 Ok(link) => {
                     links.push(link);
-                    targets.push(target.replace('/', ":"));
+                    let place = if of == hook {
+                        &mut targets
+                    } else {
+                        &mut beside
+                    };
+                    place.push(target.replace('/', ":"));
                 }
                 // A tracepoint that only newer kernels have.
                 Err(error) if error.kind() == ErrorKind::NotFound && !targets.is_empty() => {}
@@ -242,7 +261,17 @@ pub(super) fn attach(
     if let Some(call) = names.iter().find(|call| !targets.contains(&native(call))) {
         bail!("this kernel has no function {}", native(call));
     }
-    Ok((links, describe(hook, &targets)))
+    if hook == Hook::RawTp {
+        targets.append(&mut beside);
+    }
+    let mut words = vec![describe(hook, &targets)];
+    if !beside.is_empty() {
+        words.push(describe(Hook::RawTp, &beside));
+    }
+    if targets.is_empty() && words.len() > 1 {
+        words.remove(0);
+    }
+    Ok((links, words.join(", ")))
 }
 
 /// `kprobe __x64_sys_execve and 3 more`.

@@ -9,6 +9,8 @@
 mod endings;
 mod errors;
 mod everywhere;
+mod exec;
+mod exec_work;
 mod file;
 mod matrix;
 mod options;
@@ -104,6 +106,7 @@ fn trials() -> Vec<Trial> {
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),
         ("syscount", syscount::TESTS),
+        ("exec", exec::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {

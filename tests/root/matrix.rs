@@ -38,6 +38,7 @@ pub(crate) fn cells() -> Vec<Cell> {
         ),
         ("tail", &["raw_tp"], &["ring", "perf"]),
         ("syscount", &["raw_tp"], &["-"]),
+        ("exec", &["fentry", "kprobe", "raw_tp"], &["ring", "perf"]),
     ];
     let mut cells = Vec::new();
     for &(mode, hooks, transports) in modes {
@@ -138,6 +139,7 @@ impl Cell {
             "map" => self.map(),
             "file" => self.file(),
             "tail" => self.tail(),
+            "exec" => self.exec(),
             _ => self.syscount(),
         }
     }
@@ -294,6 +296,27 @@ impl Cell {
             .filter(|event| event["message"] == "Outside the array: 9999");
         ensure!(outside.count() == 11, "{}", seen.stdout);
         seen.ledger()?;
+        Ok(())
+    }
+
+    /// COMMAND and 23 children, 7 failures, 24 ends.
+    fn exec(&self) -> Check {
+        let seen = self.see(&[], &["execs", "23", "7"])?;
+        let events = seen.of_type("exec")?;
+        let of = |event: &str| events.iter().filter(|row| row["event"] == event).count();
+        let got = [of("exec"), of("failed"), of("exit")];
+        ensure!(got == [24, 7, 24], "{got:?}: {}", seen.stderr);
+        for event in &events {
+            let good = match text(event, "event").as_str() {
+                "failed" => {
+                    event["filename"] == "/nonexistent/program" && event["errno"] == "ENOENT"
+                }
+                "exit" => event["exit_code"] == 0 && event["argv"][1] == "workload",
+                _ => event["argv"][1] == "workload" && event["exe"].is_string(),
+            };
+            ensure!(good, "{event}");
+        }
+        ensure!(seen.ledger()?.printed == 24 + 7 + 24, "{}", seen.stderr);
         Ok(())
     }
 

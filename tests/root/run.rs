@@ -343,6 +343,7 @@ pub(crate) fn nothing_is_left() -> Check {
                     "map_",
                     "buffer_",
                     "file_",
+                    "exec_",
                     "tail_",
                     "syscount_",
                     "hello_",

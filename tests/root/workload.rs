@@ -39,6 +39,9 @@ pub(crate) fn run(words: &[String]) -> ! {
     };
     match words[0].as_str() {
         "nothing" => {}
+        "life" => crate::exec_work::run(&words[1..]),
+        // By its interpreter line, which can have one word only.
+        script if script.ends_with("/script") || script == "./script" => {}
         "exit" => exit(i32::try_from(number(1)).unwrap_or(1)),
         // N successful execs, M failed ones.
         "execs" => {
@@ -206,7 +209,11 @@ fn open_ok(fd: isize) {
 
 /// A copy of the string below 4 GiB, where 32-bit calls can see it.
 pub(crate) fn low(text: &str) -> usize {
-    // SAFETY: a new private mapping of one page, longer than any path used here.
+    low_bytes(text.as_bytes())
+}
+
+pub(crate) fn low_bytes(text: &[u8]) -> usize {
+    // SAFETY: a new private mapping of one page, longer than any text used here.
     unsafe {
         let page = libc::mmap(
             std::ptr::null_mut(),
