@@ -279,13 +279,7 @@ static __always_inline void exec_path(struct exec_slot *slot, const struct path 
 	u64 len = HELLO_PATH_SIZE - start;
 	u64 at = exec_at(slot, EXEC_HEAD - PATH_MAX);
 
-	if (len == 0 && *flags & HELLO_PATH_OUTSIDE) {
-		/* It has a name but no place: a memfd. */
-		const unsigned char *name = BPF_CORE_READ(from, dentry, d_name.name);
-		long read = bpf_probe_read_kernel_str(slot->tail + at, HELLO_NAME_SIZE, name);
-
-		len = read > 0 ? read - 1 : 0;
-	} else if (len == 0) {
+	if (len == 0) {
 		slot->tail[at] = '/';
 		len = 1;
 	} else {

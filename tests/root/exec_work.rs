@@ -191,7 +191,7 @@ fn failures(folder: &str) {
     exec(&path("plain"), &[b"EACCES"]);
     exec(&path("junk"), &[b"ENOEXEC"]);
     exec(&path("plain/below"), &[b"ENOTDIR"]);
-    exec(&path("missing"), &[b"E2BIG", &long]);
+    exec(&path("setuid"), &[b"E2BIG", &long]);
     execve_i386(path("missing").as_bytes(), &[b"i386", b"second"]);
     execveat(
         libc::AT_FDCWD,
