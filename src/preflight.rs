@@ -160,6 +160,15 @@ pub fn kernel_release() -> String {
         .unwrap_or_default()
 }
 
+/// Major and minor number of the running kernel.
+pub fn kernel_version() -> (u32, u32) {
+    let release = kernel_release();
+    let mut numbers = release
+        .split(['.', '-'])
+        .map_while(|part| part.parse().ok());
+    (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+}
+
 /// The numbers of all CPUs that there can ever be lie below this.
 pub fn possible_cpus() -> u32 {
     let file = fs::read_to_string("/sys/devices/system/cpu/possible");

@@ -219,18 +219,13 @@ struct filename {
 	const char *name;
 };
 
-struct open_flags {
-	int open_flag;
-	unsigned short mode;
-	int lookup_flags;
-};
-
 struct io_cqe {
 	s32 res;
 };
 
 struct io_kiocb {
 	u8 opcode;
+	u64 flags; /* 32 bits in older kernels */
 	struct io_cqe cqe;
 };
 

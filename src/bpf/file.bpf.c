@@ -7,14 +7,14 @@
  * Everything is told when the call returns: at its entry the page with the path may
  * not be in memory yet, and a program cannot wait for it. By hook:
  *
- * - fentry, kprobe: do_filp_open() is behind all opens (do_file_open() in newer
- *   kernels). When it returns there is the file or the error, and the kernel's own
- *   copy of the name; what is not known yet is the descriptor. So the record is begun
- *   there and sent when do_sys_openat2() returns. io_uring has no system call to
- *   return from: there it is sent at once. Calls that do not open pay nothing.
- * - raw_tp: the return of every system call. The registers that it was made with
- *   are still there, so nothing has to be remembered from its entry.
+ * - fentry, kprobe: do_sys_openat2(), which is behind all calls that open by a path.
+ *   Calls that open nothing pay nothing. io_uring does not come by there, but by
+ *   do_filp_open() (do_file_open() in newer kernels), as does the kernel itself.
+ * - raw_tp: the return of every system call, and io_uring's own tracepoints.
  * - tracepoint: entry and return, because its return does not carry the arguments.
+ *
+ * The registers that a call was made with are still there when it returns, so nothing
+ * has to be remembered from its entry.
  */
 #include "file.bpf.h"
 #include "follow.bpf.h"
@@ -56,59 +56,52 @@ static __always_inline u64 nanoseconds_since_start(u64 owner)
 	return time;
 }
 
-/* Sends the record, unless its path or its success keep it from being wanted. */
+/* Sends the record, unless its path keeps it from being wanted, and gives the slot back. */
 static __always_inline void finish(void *ctx, struct hello_ledger *ledger, struct file_slot *slot,
 				   s64 ret)
 {
 	struct hello_file_event *event = &slot->event;
 
 	event->ret = ret;
-	if (event->task.ktime == 0)
-		hello_task_here(&event->task);
-	if (!path_wanted(slot)) {
+	if (path_wanted(slot)) {
+		if (event->unreadable)
+			hello_count(&ledger->unreadable);
+		if (event->path_flags & (HELLO_PATH_CUT | HELLO_GIVEN_CUT))
+			hello_count(&ledger->truncated);
+		send(ctx, ledger, slot);
+	} else {
 		hello_count(&ledger->filtered);
-		return;
 	}
-	if (event->unreadable)
-		hello_count(&ledger->unreadable);
-	if (event->path_flags & (HELLO_PATH_CUT | HELLO_GIVEN_CUT))
-		hello_count(&ledger->truncated);
-	send(ctx, ledger, slot);
+	hello_unclaim(&slot->claim);
 }
 
 /* A system call has returned. */
 static __always_inline void returned(void *ctx, struct hello_ledger *ledger, struct hello_call call,
 				     struct open_args *args, s64 ret)
 {
-	u64 owner = bpf_get_current_pid_tgid();
-	u64 latency = nanoseconds_since_start(owner);
+	u64 latency = nanoseconds_since_start(bpf_get_current_pid_tgid());
 	struct file_slot *slot;
 
 	if (config.failed && ret >= 0) {
 		hello_count(&ledger->filtered);
 		return;
 	}
-	slot = find_slot(owner); /* begun in do_filp_open() */
-	if (!slot) {
-		slot = new_slot(owner);
-		if (!slot) {
-			hello_count(&ledger->lost_scratch);
-			return;
-		}
-		given_by_user(slot, args);
-		if (ret >= 0 && args->via != HELLO_VIA_NAME_TO_HANDLE_AT)
-			path_of_file(slot, file_of(ret));
-		else
-			path_of_failure(slot, args);
-	}
+	slot = file_claim(ledger);
+	if (!slot)
+		return;
+	given_by_user(slot, args);
+	if (ret >= 0 && args->via != HELLO_VIA_NAME_TO_HANDLE_AT)
+		path_of_file(slot, file_of(ret));
+	else
+		path_of_failure(slot, args);
 	slot->event.abi = call.abi;
 	slot->event.via = args->via;
 	slot->event.dfd = args->dfd;
 	slot->event.flags = args->flags;
 	slot->event.mode = args->mode;
 	slot->event.latency = latency;
+	slot->event.no_descriptor = args->via == HELLO_VIA_NAME_TO_HANDLE_AT;
 	finish(ctx, ledger, slot, ret);
-	hello_unclaim(&slot->claim);
 }
 
 /* The same for hooks that have the caller's registers. */
@@ -143,73 +136,48 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-#include "file_functions.bpf.h"
-
-/*
- * raw_tp sees no function, but io_uring has tracepoints of its own (Linux 6.3): the
- * record is begun when the request is taken and sent when it is done.
- */
-SEC("?raw_tp/io_uring_submit_req")
-int file_submit_raw_tp(struct bpf_raw_tracepoint_args *ctx)
-{
-	struct io_kiocb *request = (void *)ctx->args[0];
-	struct io_open *open = (void *)request;
-	u8 opcode = BPF_CORE_READ(request, opcode);
-	struct open_args args = {};
-	struct hello_ledger *ledger;
-	struct file_slot *slot;
-
-	if (opcode != IORING_OP_OPENAT && opcode != IORING_OP_OPENAT2)
-		return 0;
-	if (!bpf_core_field_exists(open->filename) || !hello_selected())
-		return 0;
-	slot = new_slot((u64)request);
-	if (!slot) {
-		ledger = hello_ledger_here();
-		if (ledger) {
-			hello_count(&ledger->seen);
-			hello_count(&ledger->lost_scratch);
-		}
-		return 0;
+/* The functions that return to the caller: with three arguments, or the registers. */
+#define RETURNED(name, function, arguments)                                          \
+	SEC("?fexit/" #function)                                                     \
+	int file_fexit_##name(u64 *ctx)                                              \
+	{                                                                            \
+		u64 ret = 0;                                                         \
+                                                                                     \
+		bpf_probe_read_kernel(&ret, sizeof(ret), ctx + (arguments));         \
+		return returned_by(ctx, hello_regs_here(), (s32)ret);   \
+	}                                                                            \
+	SEC("?kretprobe/" #function)                                                 \
+	int file_kretprobe_##name(struct pt_regs *ctx)                               \
+	{                                                                            \
+		return returned_by(ctx, hello_regs_here(), (s32)PT_REGS_RC(ctx));    \
+	}                                                                            \
+	SEC("?fentry/" #function)                                                    \
+	int file_start_fentry_##name(u64 *ctx)                                       \
+	{                                                                            \
+		if (hello_selected())                                                \
+			start(bpf_get_current_pid_tgid());                           \
+		return 0;                                                            \
+	}                                                                            \
+	SEC("?kprobe/" #function)                                                    \
+	int file_start_kprobe_##name(struct pt_regs *ctx)                            \
+	{                                                                            \
+		if (hello_selected())                                                \
+			start(bpf_get_current_pid_tgid());                           \
+		return 0;                                                            \
 	}
-	args.dfd = BPF_CORE_READ(open, dfd);
-	args.resolve = BPF_CORE_READ(open, how.resolve);
-	hello_task_here(&slot->event.task);
-	slot->event.via = HELLO_VIA_IO_URING;
-	slot->event.abi = HELLO_ABI_NATIVE;
-	slot->event.dfd = args.dfd;
-	slot->event.flags = BPF_CORE_READ(open, how.flags);
-	slot->event.mode = BPF_CORE_READ(open, how.mode);
-	slot->event.no_descriptor = BPF_CORE_READ(open, file_slot) != 0;
-	given_by_kernel(slot, BPF_CORE_READ(open, filename, name));
-	path_of_failure(slot, &args); /* until it is known to be none */
-	return 0;
-}
+RETURNED(openat2, do_sys_openat2, 3)
+#if defined(__TARGET_ARCH_x86)
+RETURNED(to_handle, __x64_sys_name_to_handle_at, 1)
+RETURNED(to_handle_ia32, __ia32_sys_name_to_handle_at, 1)
+RETURNED(by_handle, __x64_sys_open_by_handle_at, 1)
+RETURNED(by_handle_compat, __ia32_compat_sys_open_by_handle_at, 1)
+#elif defined(__TARGET_ARCH_arm64)
+RETURNED(to_handle, __arm64_sys_name_to_handle_at, 1)
+RETURNED(by_handle, __arm64_sys_open_by_handle_at, 1)
+RETURNED(by_handle_compat, __arm64_compat_sys_open_by_handle_at, 1)
+#endif
 
-SEC("?raw_tp/io_uring_complete")
-int file_complete_raw_tp(struct bpf_raw_tracepoint_args *ctx)
-{
-	struct io_kiocb *request = (void *)ctx->args[1];
-	struct file_slot *slot = find_slot((u64)request);
-	struct hello_ledger *ledger = hello_ledger_here();
-	s64 ret;
-
-	if (!slot || !ledger || !bpf_core_field_exists(request->cqe.res))
-		return 0;
-	ret = BPF_CORE_READ(request, cqe.res);
-	hello_count(&ledger->seen);
-	if (config.failed && ret >= 0) {
-		hello_count(&ledger->filtered);
-	} else {
-		if (ret >= 0 && !slot->event.no_descriptor)
-			path_of_file(slot, file_of(ret));
-		if (config.latency)
-			slot->event.latency = bpf_ktime_get_ns() - slot->event.task.ktime;
-		finish(ctx, ledger, slot, ret);
-	}
-	hello_unclaim(&slot->claim);
-	return 0;
-}
+#include "file_uring.bpf.h"
 
 /*
  * A call is booked as seen when its fate is known: filtered or without room at its

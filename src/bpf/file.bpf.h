@@ -38,8 +38,8 @@ struct hello_file_event {
 	u32 path_known;
 	u32 path_flags; /* enum hello_path_flags */
 	u32 unreadable; /* the caller's memory could not be read */
+	u32 given_known;
 	u32 no_descriptor; /* ret is 0 or an error, never a descriptor */
-	u32 pad;
 };
 
 HELLO_EXPORT(hello_file_event);
@@ -49,12 +49,17 @@ enum hello_path_flags export_hello_path_flags __attribute__((unused));
 #define AT_FDCWD -100
 #define O_CREAT_WRONLY_TRUNC 01101 /* what creat(2) stands for, all ABIs here */
 #define RESOLVE_IN_ROOT 0x10	   /* include/uapi/linux/openat2.h */
-#define PF_IO_WORKER 0x10	   /* include/linux/sched.h */
-#define LOOKUP_IN_ROOT 0x100000	   /* include/linux/namei.h */
-#define LOOKUP_CACHED 0x200000	   /* include/linux/namei.h, Linux 5.12 */
+#define RESOLVE_CACHED 0x20
 #define IORING_OP_OPENAT 18
 #define IORING_OP_OPENAT2 28
+#define IO_URING_F_NONBLOCK (1U << 31) /* include/linux/io_uring/cmd.h: try, a worker may wait */
+#define REQ_F_CQE_SKIP (1U << 6)      /* IOSQE_CQE_SKIP_SUCCESS, uapi/linux/io_uring.h */
 #define EAGAIN 11
+#if defined(__TARGET_ARCH_x86)
+#define O_LARGEFILE 00100000
+#elif defined(__TARGET_ARCH_arm64)
+#define O_LARGEFILE 00400000
+#endif
 
 /* An open as its caller asked for it. */
 struct open_args {
@@ -68,6 +73,7 @@ struct open_args {
 };
 
 enum {
+	FILE_SLOTS_TRIED = 8,
 	FILE_HEAD = 256, /* room for the event before its texts */
 	/* The path ends here, a slash or nothing stands here, the given path begins after. */
 	FILE_PATH_END = FILE_HEAD + HELLO_PATH_SIZE,
@@ -77,13 +83,28 @@ enum {
 
 _Static_assert(sizeof(struct hello_file_event) <= FILE_HEAD, "no room for the event");
 
+/* An open by io_uring from its being taken to its being done. */
+struct file_request {
+	struct hello_task task;
+	u64 began; /* CLOCK_MONOTONIC, ns */
+	u64 flags;
+	u64 mode;
+	u64 resolve;
+	s32 dfd;
+	u32 no_descriptor;
+	u8 name[PATH_MAX];
+};
+
 struct file_slot {
 	struct hello_claim claim;
 	struct hello_file_event event;
-	u32 index; /* of this slot */
-	u32 at;	   /* where the path begins, of HELLO_PATH_SIZE */
-	u32 given; /* bytes of the given path */
+	u32 index;   /* of this slot */
+	u32 at;	     /* where the path begins, of HELLO_PATH_SIZE */
+	u32 given;   /* bytes of the given path */
+	u32 matched; /* bytes of a prefix that the path has, so far */
+	u32 skip;
 	u32 pad;
+	struct file_request request;
 	u8 text[FILE_TEXT];
 };
 
@@ -218,54 +239,37 @@ static __always_inline struct open_args args_of(struct pt_regs *regs, struct hel
 	return args;
 }
 
-static __always_inline struct file_slot *slot_at(u64 owner, u32 try)
+/* Takes a slot and begins a record in it; NULL and booked as lost if there is none. */
+static __always_inline struct file_slot *file_claim(struct hello_ledger *ledger)
 {
-	u32 index = ((owner ^ owner >> 7 ^ owner >> 32) + try) % HELLO_SLOTS;
-	struct file_slot *slot = bpf_map_lookup_elem(&file_slots, &index);
+	u32 first = bpf_get_smp_processor_id(), try;
 
-	if (slot)
+	for (try = 0; try < FILE_SLOTS_TRIED; try++) {
+		u32 index = (first + try) % HELLO_SLOTS;
+		struct file_slot *slot = bpf_map_lookup_elem(&file_slots, &index);
+
+		if (!slot)
+			break;
+		if (!hello_claim(&slot->claim, bpf_get_current_pid_tgid()))
+			continue;
+		__builtin_memset(&slot->event, 0, sizeof(slot->event));
 		slot->index = index;
-	return slot;
-}
-
-static __always_inline struct file_slot *find_slot(u64 owner)
-{
-	struct file_slot *slot;
-	u32 try;
-
-	for (try = 0; try < 4; try++) {
-		slot = slot_at(owner, try);
-		if (slot && hello_claimed(&slot->claim, owner))
-			return slot;
+		slot->at = HELLO_PATH_SIZE;
+		slot->given = 0;
+		hello_task_here(&slot->event.task);
+		return slot;
 	}
+	hello_count(&ledger->lost_scratch);
 	return NULL;
-}
-
-static __always_inline struct file_slot *new_slot(u64 owner)
-{
-	/* Left over, if the return of an earlier call was missed. */
-	struct file_slot *slot = find_slot(owner);
-	u32 try;
-
-	for (try = 0; !slot && try < 4; try++) {
-		slot = slot_at(owner, try);
-		if (slot && !hello_claim(&slot->claim, owner))
-			slot = NULL;
-	}
-	if (!slot)
-		return NULL;
-	__builtin_memset(&slot->event, 0, sizeof(slot->event));
-	slot->at = HELLO_PATH_SIZE;
-	slot->given = 0;
-	return slot;
 }
 
 /* Takes the result of reading the given path: its length with the NUL, or an error. */
 static __always_inline void given(struct file_slot *slot, long len)
 {
+	slot->event.given_known = len >= 0;
 	if (len < 0)
 		slot->event.unreadable = 1;
-	else if (len > 0) /* 0: older kernels say so of an empty string */
+	if (len > 0) /* 0: older kernels say so of an empty string */
 		slot->given = len - 1;
 }
 
@@ -333,7 +337,7 @@ static __always_inline void path_of_failure(struct file_slot *slot, const struct
 	struct path *from = NULL;
 	struct file *file;
 
-	if (args->via == HELLO_VIA_OPEN_BY_HANDLE_AT || event->unreadable)
+	if (!event->given_known)
 		return;
 	if (slot->text[FILE_GIVEN] == '/' && !(args->resolve & RESOLVE_IN_ROOT)) {
 		event->path_at = FILE_GIVEN - FILE_PATH_END;
@@ -360,29 +364,79 @@ static __always_inline void path_of_failure(struct file_slot *slot, const struct
 	event->path_known = 1;
 }
 
-static __always_inline bool below(struct file_slot *slot, u32 start, u32 k)
-{
-	u32 len = prefixes.prefix[k].len, i;
+enum file_match {
+	FILE_MATCH_GOES_ON,
+	FILE_MATCH_YES,
+	FILE_MATCH_NO,
+};
 
-	if (slot->event.path_len < len)
-		return false;
-	for (i = 0; i < FILE_PREFIX_SIZE && i < len; i++)
-		if (slot->text[(start + i) & 8191] != prefixes.prefix[k].text[i])
-			return false;
-	return slot->event.path_len == len || slot->text[(start + len) & 8191] == '/';
+/*
+ * Compares one byte of a slot's path with a prefix. Doubled slashes and dots that a path
+ * as asked for may have are passed over. A global function, as hello_path_step() is.
+ */
+__noinline int file_match_step(u32 index, u32 k, u32 i)
+{
+	struct file_slot *slot = bpf_map_lookup_elem(&file_slots, &index);
+	u32 start, end, matched;
+	u8 here, next, after;
+
+	if (!slot || k >= FILE_PREFIXES)
+		return FILE_MATCH_NO;
+	start = FILE_HEAD + slot->at + slot->event.path_at + i;
+	end = slot->event.path_len;
+	matched = slot->matched;
+	if (i >= end)
+		return matched >= prefixes.prefix[k].len ? FILE_MATCH_YES : FILE_MATCH_NO;
+	here = slot->text[start & 8191];
+	next = i + 1 < end ? slot->text[(start + 1) & 8191] : 0;
+	after = i + 2 < end ? slot->text[(start + 2) & 8191] : '/';
+	if (slot->skip) {
+		slot->skip = 0;
+		return FILE_MATCH_GOES_ON;
+	}
+	if (here == '/' && next == '/')
+		return FILE_MATCH_GOES_ON;
+	if (here == '/' && next == '.' && after == '/') {
+		slot->skip = 1;
+		return FILE_MATCH_GOES_ON;
+	}
+	if (matched >= prefixes.prefix[k].len)
+		return here == '/' ? FILE_MATCH_YES : FILE_MATCH_NO;
+	if (here != prefixes.prefix[k].text[matched & (FILE_PREFIX_SIZE - 1)])
+		return FILE_MATCH_NO;
+	slot->matched = matched + 1;
+	return FILE_MATCH_GOES_ON;
 }
 
-/* By --path and --exclude-path. A path that is not known is not below anything. */
+/* Does the path lie below the prefix? */
+static __always_inline bool file_below(struct file_slot *slot, u32 k)
+{
+	u32 i, index = slot->index;
+	int match;
+
+	slot->matched = 0;
+	slot->skip = 0;
+	for (i = 0; i < 2 * FILE_PREFIX_SIZE; i++) {
+		match = file_match_step(index, k, i);
+		if (match != FILE_MATCH_GOES_ON)
+			return match == FILE_MATCH_YES;
+	}
+	return false;
+}
+
+/*
+ * By --path and --exclude-path. A path that is not known, or does not lie below the
+ * caller's root, is below nothing.
+ */
 static __always_inline bool path_wanted(struct file_slot *slot)
 {
-	u32 start = FILE_HEAD + slot->at + slot->event.path_at;
 	bool wanted = !prefixes.wanted;
 	u32 k;
 
-	if (!slot->event.path_known)
+	if (!slot->event.path_known || slot->event.path_flags & HELLO_PATH_OUTSIDE)
 		return wanted;
 	for (k = 0; k < FILE_PREFIXES && k < prefixes.count; k++) {
-		if (!below(slot, start, k))
+		if (!file_below(slot, k))
 			continue;
 		if (prefixes.prefix[k].excluded)
 			return false;

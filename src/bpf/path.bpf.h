@@ -81,6 +81,10 @@ __noinline int hello_path_step(u32 slot)
 		walk->flags |= HELLO_PATH_CUT;
 		return 0;
 	}
+	if (len == 0) { /* a pipe, a namespace */
+		walk->flags |= HELLO_PATH_OUTSIDE;
+		return 0;
+	}
 	at = (at - len - 1) & (HELLO_PATH_SIZE - 1);
 	walk->text[at] = '/';
 	bpf_probe_read_kernel(walk->text + at + 1, len & (HELLO_NAME_SIZE - 1),

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Room for a record that is too large for a program's stack: slots of an array that
- * are claimed and given back. Not memory of each CPU: a program may be preempted in
- * the middle of a record by another that makes one on the same CPU, and a record may
- * be begun by one program and ended by another, elsewhere.
+ * Room for a record that is too large for a program's stack: slots of an array that a
+ * program claims, and gives back before it ends. Not memory of each CPU: where programs
+ * can be preempted, another may begin a record on the same CPU meanwhile.
  */
 #ifndef HELLO_SLOT_BPF_H
 #define HELLO_SLOT_BPF_H

@@ -104,10 +104,10 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.latency = u32::from(cx.args.latency);
     let prefixes = prefixes(&cx.args.path, &cx.args.exclude_path)?;
     setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
-    setup.functions = &[&["do_filp_open", "do_file_open"], &["do_sys_openat2"]];
+    setup.functions = &[&["do_sys_openat2"]];
     setup.maps_of = &[
         ("file_calls", Hook::Tracepoint),
-        ("file_filp_opens", Hook::Kprobe),
+        ("file_requests", Hook::RawTp),
     ];
     if cx.args.latency && cx.args.columns.is_empty() {
         let shown = [
@@ -115,6 +115,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         ];
         cx.layout = cx.args.layout(INFO.columns, &shown)?;
     } else if !cx.args.latency {
+        // The programs that take the time, and the map file_starts that they fill.
         setup.leave_out = vec!["file_start*"];
     }
     let source = RefCell::new(Events::new(cx, show));
@@ -168,13 +169,14 @@ fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireE
         |at: u32, len: u32| wire::part::<hello_file_event>(record, at as usize, len as usize);
     let path = text(event.path_at, event.path_len)?;
     let given = text(event.given_at, event.given_len)?;
+    // A pipe has no name, nowhere.
+    let is_outside = event.path_flags & hello_path_flags::HELLO_PATH_OUTSIDE.0 != 0;
+    let is_path = event.path_known != 0 && !(is_outside && path.is_empty());
     let latency = host.with_latency.then_some(event.latency);
     output.event(&FileRow {
         who: host.who(&wire::decode(record)?),
-        path: (event.path_known != 0).then(|| tidy(path)),
-        given: (event.unreadable == 0
-            && hello_open_via(event.via) != hello_open_via::HELLO_VIA_OPEN_BY_HANDLE_AT)
-            .then_some(given),
+        path: is_path.then(|| tidy(path)),
+        given: (event.given_known != 0).then_some(given),
         latency,
         event,
     });
@@ -242,13 +244,15 @@ impl FileRow<'_> {
 
     fn has_descriptor(&self) -> bool {
         self.event.no_descriptor == 0
-            && hello_open_via(self.event.via) != hello_open_via::HELLO_VIA_NAME_TO_HANDLE_AT
     }
 
     fn path_cell(&self, cell: &mut Vec<u8>) {
         let Some(path) = &self.path else {
             return cell.push(b'?');
         };
+        if self.has(hello_path_flags::HELLO_PATH_OUTSIDE) {
+            cell.extend(b"(unreachable) ");
+        }
         if self.has(hello_path_flags::HELLO_PATH_CUT) {
             cell.extend(b"...");
         }

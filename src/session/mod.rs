@@ -279,7 +279,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
     {
         preflight::check(&cx.args)?;
         let mut reasons = Vec::new();
-        for (&hook, room) in setup.mode.hooks.iter().zip(storage) {
+        for (hook, room) in by_merit(setup.mode.hooks).into_iter().zip(storage) {
             if !matches!(cx.args.attach, Attach::Auto) && cx.args.attach != Attach::Only(hook) {
                 continue;
             }
@@ -380,6 +380,17 @@ pub fn find_containers(object: &Object, containers: &mut Containers) -> Result<(
         });
     }
     Ok(())
+}
+
+/// The order in which hooks are tried: the mode's own; from Linux 7.0 on, which preempts
+/// programs on trampolines and raw tracepoints and skips them for others meanwhile, those
+/// first that cannot be preempted.
+fn by_merit(hooks: &[Hook]) -> Vec<Hook> {
+    let mut hooks = hooks.to_vec();
+    if preflight::kernel_version() >= (7, 0) {
+        hooks.sort_by_key(|hook| matches!(hook, Hook::Fentry | Hook::RawTp));
+    }
+    hooks
 }
 
 /// A map of a loaded object by name.

@@ -87,6 +87,11 @@ fn compare(hook: &str, folder: &str, events: &[Value], expected: &[Expected]) ->
             want.flags.to_owned(),
         );
         ensure!(seen == wanted, "{hook}: {seen:?}, not {wanted:?}");
+        let asked = (text(&event["flags"]), event["mode"].as_u64());
+        ensure!(
+            asked == (Some(want.asked.0.to_owned()), Some(want.asked.1)),
+            "{hook}: {event}"
+        );
         let has_descriptor = want.result == "ok" && want.via != "name_to_handle_at";
         if has_descriptor && (want.via != "io_uring") {
             ensure!(event["ret"].as_i64() >= Some(0), "{hook}: {event}");

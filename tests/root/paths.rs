@@ -28,6 +28,8 @@ pub(crate) struct Expected {
     pub(crate) given: Option<&'static str>,
     pub(crate) path: Option<&'static str>,
     pub(crate) flags: &'static str,
+    /// Flags and mode, as given to the call.
+    pub(crate) asked: (&'static str, u64),
 }
 
 const fn open(
@@ -43,24 +45,40 @@ const fn open(
         given: Some(given),
         path: Some(path),
         flags: "",
+        asked: ("O_RDONLY", 0),
     }
 }
 
 /// All of them in their order. After `deleted` and so on stands what else is told.
 pub(crate) const EXPECTED: &[Expected] = &[
     open("openat", "ok", "a", "@/a"),
-    open("openat", "ok", "@/d", "@/d"),
+    Expected {
+        asked: ("O_RDONLY|O_DIRECTORY", 0),
+        ..open("openat", "ok", "@/d", "@/d")
+    },
     open("openat", "ok", "../a", "@/a"),
     open("openat", "ENOENT", "nope", "@/d/nope"),
     open("openat", "ENOENT", "./x//./nope", "@/x/nope"),
     open("openat", "ENOENT", "../nope", "@/d/../nope"),
     open("openat", "ok", "link", "@/a"),
     open("openat", "ENOENT", "", "@"),
-    open("openat", "ok", "/", "/"),
+    Expected {
+        asked: ("O_RDONLY|O_DIRECTORY", 0),
+        ..open("openat", "ok", "/", "/")
+    },
     open("openat2", "ENOENT", "/nope", "@/d/nope"),
-    open("openat2", "ok", "a", "@/a"),
-    open("name_to_handle_at", "ok", "a", "@/a"),
-    open("name_to_handle_at", "ENOENT", "nope", "@/nope"),
+    Expected {
+        asked: ("O_RDWR|O_CLOEXEC|O_CREAT", 0o640),
+        ..open("openat2", "ok", "b", "@/b")
+    },
+    Expected {
+        asked: ("0", 0),
+        ..open("name_to_handle_at", "ok", "a", "@/a")
+    },
+    Expected {
+        asked: ("0", 0),
+        ..open("name_to_handle_at", "ENOENT", "nope", "@/nope")
+    },
     Expected {
         given: None,
         ..open("open_by_handle_at", "ok", "", "@/a")
@@ -98,9 +116,18 @@ pub(crate) const EXPECTED: &[Expected] = &[
 
 /// … and by io_uring, where the kernel lets it.
 pub(crate) const BY_RING: &[Expected] = &[
-    open("io_uring", "ok", "a", "@/a"),
-    open("io_uring", "ENOENT", "d/nope", "@/d/nope"),
-    open("io_uring", "ENOENT", "nope", "@/d/nope"),
+    Expected {
+        asked: ("O_RDONLY|O_CLOEXEC", 0),
+        ..open("io_uring", "ok", "a", "@/a")
+    },
+    Expected {
+        asked: ("O_RDONLY|O_CLOEXEC", 0),
+        ..open("io_uring", "ENOENT", "d/nope", "@/d/nope")
+    },
+    Expected {
+        asked: ("O_RDONLY|O_CLOEXEC", 0),
+        ..open("io_uring", "ENOENT", "nope", "@/d/nope")
+    },
 ];
 
 const fn c(text: &str) -> *const libc::c_char {
@@ -176,13 +203,18 @@ pub(crate) fn run(folder: &str) {
     openat(AT_FDCWD, "link", 0);
     openat(AT_FDCWD, "", 0);
     openat(AT_FDCWD, "/", libc::O_DIRECTORY);
-    let openat2 = |dirfd: usize, path: &CString, resolve: u64| {
-        let how = [0u64, 0, resolve];
+    let openat2 = |dirfd: usize, path: &CString, how: [u64; 3]| {
         let (path, how) = (path.as_ptr() as usize, how.as_ptr() as usize);
         native(libc::SYS_openat2 as usize, [dirfd, path, how, 24])
     };
-    openat2(below, &CString::from(c"/nope"), libc::RESOLVE_IN_ROOT);
-    openat2(AT_FDCWD, &CString::from(c"a"), 0);
+    openat2(
+        below,
+        &CString::from(c"/nope"),
+        [0, 0, libc::RESOLVE_IN_ROOT],
+    );
+    let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC;
+    let how = [u64::from(flags.cast_unsigned()), 0o640, 0];
+    openat2(AT_FDCWD, &CString::from(c"b"), how);
     handles();
     openat(999, "nope", 0);
     native(libc::SYS_openat as usize, [AT_FDCWD, 16, 0, 0]);
