@@ -17,6 +17,7 @@
  * has to be remembered from its entry.
  */
 #include "file.bpf.h"
+#include "file_prefix.bpf.h"
 #include "follow.bpf.h"
 
 /* The classic tracepoint's calls under way. */
