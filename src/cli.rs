@@ -16,12 +16,12 @@ use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
+pub use crate::output::Format;
 use crate::output::columns::Column;
 pub use args::Args;
 pub use values::Attach;
 pub use values::Axis;
 pub use values::ContainerPrefix;
-pub use values::Format;
 pub use values::Hook;
 pub use values::Life;
 pub use values::Time;
@@ -42,6 +42,13 @@ pub struct ModeInfo {
     pub columns: &'static [&'static [Column]],
     /// Those that it has unless `--columns` says otherwise.
     pub shown: &'static [&'static str],
+}
+
+impl ModeInfo {
+    fn has_column(&self, name: &str) -> bool {
+        let mut columns = self.columns.iter().copied().flatten();
+        columns.any(|column| column.name == name)
+    }
 }
 
 /// Options that are not for every mode; each mode lists those it takes.
@@ -67,6 +74,12 @@ const SPECIAL: &[&str] = &[
     "buffer-size",
     "pin",
 ];
+
+/// What `--list` goes together with; `--output` has a word of its own for it.
+const WITH_LIST: &[&str] = &["list", "btf", "verbose", "version", "output"];
+
+/// Columns that stay empty without an option.
+const COLUMNS_OF: &[(&str, &str)] = &[("LATENCY", "latency"), ("ENV", "env")];
 
 /// A mistake in what was asked for, not in carrying it out: exit status 2.
 #[derive(Debug)]
@@ -99,6 +112,12 @@ pub fn command(modes: &[ModeInfo]) -> clap::Command {
     let command = Args::command().mut_arg("mode", |arg| {
         arg.value_parser(PossibleValuesParser::new(values))
     });
+    let no_use: Vec<_> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().clone())
+        .filter(|id| !WITH_LIST.contains(&id.as_str()))
+        .collect();
+    let command = command.mut_arg("list", |arg| arg.conflicts_with_all(no_use));
     SPECIAL.iter().fold(command, |command, option| {
         command.mut_arg(option.replace('-', "_"), |arg| {
             let help = arg.get_help().map(ToString::to_string).unwrap_or_default();
@@ -149,6 +168,11 @@ pub fn parse(
                 .into(),
         ));
     }
+    if args.names_column("TIME") && args.time == Some(Time::None) {
+        return Err(UsageError(
+            "--columns TIME is empty with --time none; leave one of them out".into(),
+        ));
+    }
     if let Some(mode) = modes
         .iter()
         .find(|mode| Some(mode.name) == args.mode.as_deref())
@@ -159,6 +183,17 @@ pub fn parse(
                 && !mode.options.contains(option)
             {
                 return Err(not_for(modes, mode, option));
+            }
+        }
+        for (column, option) in COLUMNS_OF {
+            if args.names_column(column)
+                && mode.options.contains(option)
+                && mode.has_column(column)
+                && matches.value_source(option) != Some(ValueSource::CommandLine)
+            {
+                return Err(UsageError(format!(
+                    "--columns {column} is empty without --{option}; add it"
+                )));
             }
         }
         if let Attach::Only(hook) = args.attach

@@ -8,7 +8,6 @@ use anyhow::Result;
 use anyhow::bail;
 
 use crate::cli::Args;
-use crate::cli::Format;
 use crate::cli::ModeInfo;
 use crate::cli::UsageError;
 use crate::command::Command;
@@ -18,6 +17,7 @@ use crate::list;
 use crate::modes::MODES;
 use crate::modes::Mode;
 use crate::output;
+use crate::output::Format;
 use crate::output::Output;
 use crate::output::columns::Layout;
 use crate::select::Select;

@@ -195,6 +195,36 @@ fn usage_errors() {
         (&["--mode", "buffer", "-o", "xml"], &["'xml'", "text, json"]),
         (&["--list", "--mode", "buffer"], &["--list", "--mode"]),
         (&["--list", "-o", "json"], &["--list prints text only"]),
+        (
+            &["--list", "--columns", "pid"],
+            &["--list", "--columns <NAME,…>"],
+        ),
+        (&["--list", "--explain"], &["--list", "--explain"]),
+        (&["--list", "--time", "wall"], &["--list", "--time <CLOCK>"]),
+        (&["--list", "--container", "ab"], &["--list", "--container"]),
+        (&["--list", "--path", "/etc"], &["--list", "--path"]),
+        (&["--list", "--strict"], &["--list", "--strict"]),
+        (&["--list", "--attach", "kprobe"], &["--list", "--attach"]),
+        (&["--list", "--", "ls"], &["--list", "COMMAND"]),
+        (
+            &["--mode", "file", "--columns", "pid,latency"],
+            &["--columns LATENCY is empty without --latency; add it"],
+        ),
+        (
+            &["--mode", "exec", "--columns", "ENV,ARGS"],
+            &["--columns ENV is empty without --env; add it"],
+        ),
+        (
+            &[
+                "--mode",
+                "buffer",
+                "--time",
+                "none",
+                "--columns",
+                "TIME,PID",
+            ],
+            &["--columns TIME is empty with --time none"],
+        ),
     ];
     for (words, parts) in table {
         let output = hello(words);

@@ -53,7 +53,7 @@ fn layers_know_only_whom_they_may() {
         ("src/cli.rs", &["output"]),
         ("src/cli", &["output"]),
         ("src/enrich", &["cli", "output", "wire", "enrich"]),
-        ("src/output", &["cli", "output"]),
+        ("src/output", &["output"]),
         ("src/wire.rs", &["wire"]),
         ("src/preflight.rs", &["cli"]),
         ("src/tracepipe.rs", &["preflight"]),

@@ -152,22 +152,36 @@ static __always_inline struct hello_cgroup_facts hello_cgroup_facts(struct cgrou
 	return known ? *known : none;
 }
 
-/* The version 1 group of a task: of one controller, for runtimes join them all. */
-static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
+/* A task's group by one controller, if that is on a version 1 hierarchy. */
+static __always_inline struct cgroup *hello_cgroup_by(struct css_set *groups, u32 controller)
 {
 	struct cgroup_subsys_state *state = NULL;
-	u32 index;
+	struct cgroup *cgroup;
 
-	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
-		index = bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id);
-	else if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
-		index = bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id);
-	else
-		return NULL;
 	bpf_probe_read_kernel(&state, sizeof(state),
 			      (void *)groups + bpf_core_field_offset(struct css_set, subsys) +
-				      index * sizeof(state));
-	return state ? BPF_CORE_READ(state, cgroup) : NULL;
+				      controller * sizeof(state));
+	if (!state)
+		return NULL;
+	cgroup = BPF_CORE_READ(state, cgroup);
+	return BPF_CORE_READ(cgroup, root, hierarchy_id) ? cgroup : NULL;
+}
+
+/*
+ * The version 1 group of a task: of one controller, for runtimes join them all. pids or,
+ * where the kernel has none or it is on the version 2 hierarchy, memory.
+ */
+static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
+{
+	struct cgroup *cgroup = NULL;
+
+	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
+		cgroup = hello_cgroup_by(groups, bpf_core_enum_value(enum cgroup_subsys_id,
+								     pids_cgrp_id));
+	if (!cgroup && bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
+		cgroup = hello_cgroup_by(groups, bpf_core_enum_value(enum cgroup_subsys_id,
+								     memory_cgrp_id));
+	return cgroup;
 }
 
 /* The container that the running task is in. */
@@ -181,10 +195,10 @@ static __always_inline struct hello_cgroup_facts hello_container_here(void)
 		facts = hello_cgroup_facts(BPF_CORE_READ(groups, dfl_cgrp), 0);
 	if (!facts.container && config.containers & HELLO_CGROUPS_V1) {
 		struct cgroup *cgroup = hello_cgroup_v1(groups);
-		u32 hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
 
-		if (hierarchy)
-			facts = hello_cgroup_facts(cgroup, hierarchy);
+		if (cgroup)
+			facts = hello_cgroup_facts(cgroup,
+						   BPF_CORE_READ(cgroup, root, hierarchy_id));
 	}
 	return facts;
 }

@@ -12,7 +12,6 @@ use super::UsageError;
 use super::values::Attach;
 use super::values::Axis;
 use super::values::ContainerPrefix;
-use super::values::Format;
 use super::values::Life;
 use super::values::Time;
 use super::values::TransportChoice;
@@ -21,6 +20,7 @@ use super::values::parse_container;
 use super::values::parse_size;
 use super::values::parse_time;
 use super::values::parse_variable;
+use crate::output::Format;
 use crate::output::columns::Column;
 use crate::output::columns::Layout;
 
@@ -229,7 +229,7 @@ pub struct Args {
     pub strict: bool,
 
     /// The modes, their hooks and maps, and the fields of their tracepoints here
-    #[arg(long, conflicts_with_all = ["mode", "command", "pid", "duration", "count"])]
+    #[arg(long)]
     pub list: bool,
 
     /// Also what libbpf and the verifier say
@@ -271,6 +271,6 @@ impl Args {
         if self.time.is_some_and(|time| time != Time::None) && !self.names_column("TIME") {
             names.insert(0, "TIME");
         }
-        Layout::choose(there, names)
+        Layout::choose(there, names).map_err(|error| UsageError(format!("--columns: {error}")))
     }
 }

@@ -9,6 +9,21 @@ fn clap_is_content() {
     command(&[]).debug_assert();
 }
 
+/// `--list` is refused with whatever it would ignore, also with options yet to come.
+#[test]
+fn list_stands_alone() {
+    let command = command(&[]);
+    let list = command.get_arguments().find(|arg| arg.get_id() == "list");
+    let conflicts = command.get_arg_conflicts_with(list.expect("there is --list"));
+    let mut with: Vec<_> = command
+        .get_arguments()
+        .filter(|arg| !conflicts.contains(arg))
+        .map(|arg| arg.get_id().as_str())
+        .collect();
+    with.sort_unstable();
+    assert_eq!(with, ["btf", "list", "output", "verbose", "version"]);
+}
+
 #[test]
 fn times() {
     assert_eq!(parse_time("10"), Ok(Duration::from_secs(10)));

@@ -7,6 +7,8 @@ use std::time::Duration;
 use clap::ValueEnum;
 use clap::builder::PossibleValue;
 
+use crate::output::Format;
+
 /// Where in the kernel a mode's programs are attached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
@@ -78,12 +80,17 @@ pub enum TransportChoice {
 }
 
 /// `--output`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// Columns for people.
-    Text,
-    /// One object a line for programs.
-    Json,
+impl ValueEnum for Format {
+    fn value_variants<'a>() -> &'a [Self] {
+        &[Self::Text, Self::Json]
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::Text => PossibleValue::new("text").help("Columns for people"),
+            Self::Json => PossibleValue::new("json").help("One object a line for programs"),
+        })
+    }
 }
 
 /// `--time`: how time is told.

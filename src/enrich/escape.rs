@@ -46,6 +46,18 @@ pub fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
     out.push(b'"');
 }
 
+/// Appends the content of a column that others follow, escaped; between quotes if it is
+/// empty or has a space, so that it stays one column and fakes no other.
+pub fn cell(out: &mut Vec<u8>, bytes: &[u8]) {
+    let start = out.len();
+    escape(out, bytes);
+    let has_space = String::from_utf8_lossy(&out[start..]).contains(char::is_whitespace);
+    if has_space || out.len() == start {
+        out.insert(start, b'"');
+        out.push(b'"');
+    }
+}
+
 /// Appends an argument as a shell would want it: bare, in single quotes, or where there
 /// is something to escape as `$'…'`, which bash and its kin read back as it was.
 pub fn shell_word(out: &mut Vec<u8>, word: &[u8]) {
@@ -97,6 +109,23 @@ mod tests {
         let mut out = Vec::new();
         escape(&mut out, bytes);
         String::from_utf8(out).expect("escaped text is UTF-8")
+    }
+
+    #[test]
+    fn a_cell_stays_one_column() {
+        let of = |text: &str| {
+            let mut out = b"> ".to_vec();
+            cell(&mut out, text.as_bytes());
+            String::from_utf8(out).expect("escaped text is UTF-8")
+        };
+        assert_eq!(of("cat"), "> cat");
+        assert_eq!(of(""), "> \"\"");
+        assert_eq!(of("a b"), "> \"a b\"");
+        assert_eq!(of(" 1 root "), "> \" 1 root \"");
+        assert_eq!(of("a\tb"), "> a\\tb");
+        assert_eq!(of("\"a b\""), "> \"\\\"a b\\\"\"");
+        assert_eq!(of("\"a\""), "> \\\"a\\\"");
+        assert_eq!(of("a\u{3000}b"), "> \"a\u{3000}b\"");
     }
 
     #[test]

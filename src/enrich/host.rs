@@ -5,12 +5,12 @@ use std::io::Write as _;
 
 use super::cgroups::Cgroups;
 use super::containers::Containers;
-use super::escape::escape;
+use super::escape;
 use super::time::Clock;
 use super::users::Users;
 use crate::cli::Args;
-use crate::cli::Format;
 use crate::cli::Time;
+use crate::output::Format;
 use crate::output::columns::Column;
 use crate::output::json::Object;
 use crate::wire;
@@ -205,15 +205,15 @@ impl Who<'_> {
                 Ok(())
             }
             "COMM" => {
-                escape(cell, wire::text(&task.comm));
+                escape::cell(cell, wire::text(&task.comm));
                 Ok(())
             }
             "PROCESS" => {
-                escape(cell, wire::text(&task.process));
+                escape::cell(cell, wire::text(&task.process));
                 Ok(())
             }
             "CGROUP" => {
-                escape(cell, self.cgroup.unwrap_or("?").as_bytes());
+                escape::cell(cell, self.cgroup.unwrap_or("?").as_bytes());
                 Ok(())
             }
             "CONTAINER" => write!(cell, "{}", short(self.container)),
@@ -243,7 +243,7 @@ impl Who<'_> {
 /// A user by name, or by number if it has none.
 pub fn user_cell(cell: &mut Vec<u8>, name: Option<&str>, uid: u32) {
     match name {
-        Some(name) => escape(cell, name.as_bytes()),
+        Some(name) => escape::cell(cell, name.as_bytes()),
         None => _ = write!(cell, "{uid}"),
     }
 }

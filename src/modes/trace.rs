@@ -11,6 +11,7 @@ use anyhow::Result;
 
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
+use crate::enrich::escape;
 use crate::enrich::escape::escape;
 use crate::enrich::host::Host;
 use crate::enrich::host::TIME;
@@ -156,7 +157,7 @@ impl Row for TraceRow<'_> {
             "TID" => write!(cell, "{}", self.line.tid),
             "CPU" => write!(cell, "{}", self.line.cpu),
             "COMM" => {
-                escape(cell, &self.line.comm);
+                escape::cell(cell, &self.line.comm);
                 Ok(())
             }
             "MESSAGE" => {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The columns of text output: what there is, what was chosen, in which order.
 
-use crate::cli::UsageError;
-
 /// A column.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Column {
@@ -51,7 +49,7 @@ impl Layout {
     pub fn choose(
         there: &[&'static [Column]],
         names: impl IntoIterator<Item = impl AsRef<str>>,
-    ) -> Result<Self, UsageError> {
+    ) -> Result<Self, String> {
         let all = || there.iter().copied().flatten();
         let columns = names.into_iter().map(|name| {
             let name = name.as_ref();
@@ -59,10 +57,10 @@ impl Layout {
                 .find(|column| column.name.eq_ignore_ascii_case(name))
                 .ok_or_else(|| {
                     let names: Vec<_> = all().map(|column| column.name).collect();
-                    UsageError(format!(
-                        "--columns: no column {name:?} in this mode; there are: {}",
+                    format!(
+                        "no column {name:?} in this mode; there are: {}",
                         names.join(", ")
-                    ))
+                    )
                 })
         });
         columns.collect::<Result<_, _>>().map(Self)
@@ -159,7 +157,7 @@ mod tests {
     fn unknown_names_are_answered_with_those_there_are() {
         let error = Layout::choose(&[THERE], ["nope"]).map(|_| ()).unwrap_err();
         assert!(
-            error.0.contains("\"nope\"") && error.0.contains("PID, COMM, PATH"),
+            error.contains("\"nope\"") && error.contains("PID, COMM, PATH"),
             "{error}"
         );
     }

@@ -9,10 +9,18 @@ pub mod sink;
 use std::io;
 use std::num::NonZeroU64;
 
-use crate::cli::Format;
 use columns::Layout;
 use json::Object;
 use sink::Sink;
+
+/// What it is written for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Columns for people.
+    Text,
+    /// One object a line for programs.
+    Json,
+}
 
 /// One line of output: an event, a row of a table, the ledger.
 pub trait Row {

@@ -14,9 +14,9 @@ use libbpf_rs::MapFlags;
 use libbpf_rs::Object;
 
 use crate::cli::Axis;
-use crate::cli::Format;
 use crate::enrich::host::Host;
 use crate::enrich::syscalls::Call;
+use crate::output::Format;
 use crate::output::Output;
 use crate::output::columns::Column;
 use crate::session;

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use super::Look;
 use super::read::Tally;
 use crate::cli::Axis;
-use crate::enrich::escape::escape;
+use crate::enrich::escape;
 use crate::enrich::flags::errno_name;
 use crate::enrich::host;
 use crate::enrich::host::Host;
@@ -212,9 +212,9 @@ impl Row for CountRow<'_> {
             "ERRNO" => number(cell, self.errno()),
             "USER" => host::user_cell(cell, self.user.as_deref(), key.uid),
             "PID" => number(cell, Some(key.pid)),
-            "COMM" => escape(cell, wire::text(&key.comm)),
+            "COMM" => escape::cell(cell, wire::text(&key.comm)),
             "CONTAINER" => cell.extend(host::short(self.container.as_deref()).as_bytes()),
-            _ => escape(cell, self.cgroup.as_deref().unwrap_or("?").as_bytes()),
+            _ => escape::cell(cell, self.cgroup.as_deref().unwrap_or("?").as_bytes()),
         }
     }
 

@@ -10,7 +10,7 @@ use super::skel::types::hello_exec_flags;
 use super::skel::types::hello_exec_kind;
 use super::skel::types::hello_path_flags;
 use super::skel::types::hello_span;
-use crate::enrich::escape::escape;
+use crate::enrich::escape;
 use crate::enrich::escape::quoted;
 use crate::enrich::escape::shell_word;
 use crate::enrich::flags::errno_name;
@@ -275,7 +275,13 @@ impl<'a> Row<'a> {
             if index > 0 {
                 cell.push(b'<');
             }
-            escape(cell, wire::text(&ancestor.comm));
+            let comm = wire::text(&ancestor.comm);
+            // Or its name would make up ancestors of its own.
+            if comm.iter().any(|byte| b"<()".contains(byte)) {
+                quoted(cell, comm);
+            } else {
+                escape::cell(cell, comm);
+            }
             let _ = write!(cell, "({})", ancestor.pid);
         }
         if self.record.has(hello_exec_flags::HELLO_EXEC_ANCESTORS_CUT) {
