@@ -67,6 +67,17 @@ static __always_inline u32 hello_tgid_here(void)
 	return hello_tgid_of((void *)bpf_get_current_task());
 }
 
+#define PF_IO_WORKER 0x10 /* include/linux/sched.h */
+
+/*
+ * A thread by which io_uring waits for a process. It has a name that says nothing, so
+ * what it does is told under the process's.
+ */
+static __always_inline bool hello_is_io_worker(struct task_struct *task)
+{
+	return BPF_CORE_READ(task, flags) & PF_IO_WORKER;
+}
+
 /* The filters, cheapest first. */
 static __always_inline bool hello_selected(void)
 {
@@ -91,9 +102,13 @@ static __always_inline bool hello_selected(void)
 	if (config.select & HELLO_SELECT_CONTAINER && !hello_container_here().selected)
 		return false;
 	if (config.select & HELLO_SELECT_COMMS) {
+		struct task_struct *task = (void *)bpf_get_current_task();
 		struct hello_comm comm = {};
 
-		bpf_get_current_comm(&comm, sizeof(comm));
+		if (hello_is_io_worker(task))
+			BPF_CORE_READ_INTO(&comm.text, task, group_leader, comm);
+		else
+			bpf_get_current_comm(&comm, sizeof(comm));
 		if (!bpf_map_lookup_elem(&hello_comms, &comm))
 			return false;
 	}
