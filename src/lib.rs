@@ -4,14 +4,21 @@
 //! The tour, in the order in which a run goes through the house:
 //!
 //! - [`cli`] reads the command line; it knows modes by name only.
+//! - [`run`] goes from there to the exit status.
 //! - [`preflight`] says what this machine lacks, before the kernel says EPERM.
 //! - [`command`] starts COMMAND and holds it before its exec.
 //! - [`select`] resolves who is traced into configuration and filter maps.
-//! - [`modes`] has a room for each mode; its kernel side lies in `src/bpf`.
+//! - [`modes`] has a room for each mode; its kernel side lies in `src/bpf`. What modes of
+//!   events share is in `modes/events.rs`, what those that count share in `modes/counts`;
+//!   `modes/exec` is a part of that room.
 //! - [`session`] opens, loads, attaches and polls what the mode brings, then
 //!   detaches and drains it.
-//! - [`transport`] carries records by ring or perf buffer, [`mod@wire`] makes values of
-//!   them, [`enrich`] finds the names to the numbers, [`output`] prints.
+//! - [`transport`] carries records by ring or perf buffer, in the order of their time
+//!   stamps ([`tracepipe`] the lines of mode trace); [`mod@wire`] makes values of them.
+//! - [`enrich`] finds the names to the numbers: users, control groups, containers
+//!   ([`enrich::containers`]), calls, errors; [`enrich::escape`] makes harmless what
+//!   processes chose.
+//! - [`output`] prints: [`output::columns`] for people, [`output::json`] for programs.
 //! - [`ledger`] accounts for every event.
 //! - [`list`] shows what there is: `--list`.
 

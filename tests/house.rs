@@ -218,6 +218,16 @@ fn rooms_stay_small() {
     }
 }
 
+/// CONTRIBUTING.md says of each part that several modes share what it is.
+#[test]
+fn the_list_of_shared_parts_is_whole() {
+    let list = read(Path::new("CONTRIBUTING.md"));
+    for header in files("src/bpf", ".h") {
+        let name = header.file_name().unwrap_or_default().to_string_lossy();
+        assert!(list.contains(&format!("`{name}`")), "{name}");
+    }
+}
+
 /// Options that the help knows are explained in the README or are self-evident
 /// there; fields that JSON has are documented.
 #[test]

@@ -39,7 +39,7 @@ pub(crate) fn section_hook(section: &str) -> Option<(Hook, Option<&str>)> {
 const EXIT: &str = "raw_tp/sched_process_exit";
 
 /// Programs for one system call, one for each of the functions it can have
-/// (`HELLO_ON_FUNCTIONS` in src/bpf/hello.bpf.h).
+/// (`HELLO_ON_FUNCTIONS` in src/bpf/call.bpf.h).
 const ENTRIES: usize = 4;
 
 /// The function that a program is for: `map_kprobe_3_compat` and `openat` make
