@@ -143,7 +143,7 @@ mod tests {
     #[test]
     fn fixed_bytes() {
         let mut record = Vec::new();
-        for word in [123_456_789u64, 42, 0] {
+        for word in [123_456_789u64, 4, 42, 0] {
             record.extend(word.to_ne_bytes());
         }
         for word in [4321u32, 4322, 1, 1000, 100, 7] {
@@ -153,7 +153,10 @@ mod tests {
         record.extend(b"zsh\0garbage\xff\0\0\0\0");
         record.extend(b"/etc/passwd\0\0\0");
         let task: types::hello_task = decode(&record).expect("long enough");
-        assert_eq!((task.ktime, task.cgroup_id), (123_456_789, 42));
+        assert_eq!(
+            (task.ktime, task.wall, task.cgroup_id),
+            (123_456_789, 4, 42)
+        );
         assert_eq!(
             (task.pid, task.tid, task.ppid, task.uid),
             (4321, 4322, 1, 1000)
@@ -166,12 +169,12 @@ mod tests {
             Some(&b"/etc/passwd"[..])
         );
         assert!(tail::<types::hello_task>(&record, 15).is_err());
-        let error = decode::<types::hello_task>(&record[..79])
+        let error = decode::<types::hello_task>(&record[..87])
             .map(|_| ())
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "a record of 79 bytes where 80 were expected"
+            "a record of 87 bytes where 88 were expected"
         );
         assert_eq!(text(b"full length 16 B"), b"full length 16 B");
     }

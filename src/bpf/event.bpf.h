@@ -27,6 +27,18 @@ static __always_inline u32 hello_ns_pid(struct task_struct *task, u32 tgid)
 	return BPF_CORE_READ(own, nr);
 }
 
+/* The other clock of hello_task. The two are read at once: see src/enrich/time.rs. */
+static __always_inline s64 hello_wall(void)
+{
+	if (!config.with_wall)
+		return 0;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_tai_ns))
+		return bpf_ktime_get_tai_ns();
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_ktime_get_boot_ns))
+		return -bpf_ktime_get_boot_ns();
+	return 0;
+}
+
 /* Fills in who is running now. */
 static __always_inline void hello_task_here(struct hello_task *who)
 {
@@ -35,6 +47,7 @@ static __always_inline void hello_task_here(struct hello_task *who)
 	u64 uid_gid = bpf_get_current_uid_gid();
 
 	who->ktime = bpf_ktime_get_ns();
+	who->wall = hello_wall();
 	who->cgroup_id = bpf_get_current_cgroup_id();
 	who->container = config.containers ? hello_container_here().container : 0;
 	who->pid = pid_tgid >> 32;

@@ -66,6 +66,7 @@ enum {
 /* Set by user space before load; the verifier removes what is switched off. */
 struct hello_config {
 	u64 calls[HELLO_ABIS * HELLO_CALL_WORDS]; /* bit nr of each ABI: wanted */
+	u64 with_wall;	  /* somebody wants to know the time of day of events */
 	u64 wakeup_bytes; /* wake the reader when so much waits; 0: at once */
 	u32 self_tgid;	  /* hello itself, in its pid namespace */
 	u32 select;	  /* enum hello_select */
@@ -106,6 +107,12 @@ struct hello_ledger {
 /* Who did it: the same first field in every event. */
 struct hello_task {
 	u64 ktime; /* CLOCK_MONOTONIC, ns; first, for events are put in its order */
+	/*
+	 * Another clock at that moment, ns: CLOCK_TAI or, before Linux 6.1, minus
+	 * CLOCK_BOOTTIME; 0 if nobody wants it. TAI is the time of day but for a whole
+	 * number of seconds, and boot time goes on in suspend; ktime is neither.
+	 */
+	s64 wall;
 	u64 cgroup_id;
 	u64 container; /* the first 8 bytes of its id, big end first; 0: none */
 	u32 pid;       /* thread group id */

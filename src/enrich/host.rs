@@ -6,6 +6,7 @@ use std::io::Write as _;
 use super::cgroups::Cgroups;
 use super::containers::Containers;
 use super::escape::escape;
+use super::time;
 use super::time::Clock;
 use super::users::Users;
 use crate::cli::Args;
@@ -91,8 +92,8 @@ impl Host {
     pub fn who(&mut self, task: &hello_task) -> Who<'_> {
         let last = self.last.replace(task.ktime).unwrap_or(task.ktime);
         let when = When {
-            clock: &self.clock,
             style: self.time,
+            wall: self.clock.event(task.ktime, task.wall),
             ktime: task.ktime,
             last,
         };
@@ -109,16 +110,16 @@ impl Host {
     }
 
     /// When the clocks were last read, for tables.
-    pub fn now(&mut self) -> When<'_> {
+    pub fn now(&mut self) -> When {
         self.at(self.clock.read_at())
     }
 
     /// A moment by the kernel's clock.
-    pub fn at(&mut self, ktime: u64) -> When<'_> {
+    pub fn at(&mut self, ktime: u64) -> When {
         let last = self.last.replace(ktime).unwrap_or(ktime);
         When {
-            clock: &self.clock,
             style: self.time,
+            wall: self.clock.wall(ktime),
             ktime,
             last,
         }
@@ -127,22 +128,23 @@ impl Host {
 
 /// A moment, told as `--time` says.
 #[derive(Clone, Copy, Debug)]
-pub struct When<'h> {
-    clock: &'h Clock,
+pub struct When {
     style: Time,
+    /// Time of day: CLOCK_REALTIME, ns.
+    wall: u64,
     /// CLOCK_MONOTONIC, ns.
     ktime: u64,
     /// Of the line before.
     last: u64,
 }
 
-impl When<'_> {
+impl When {
     /// The column TIME: UTC, seconds since boot, or since the line before.
     pub fn cell(&self, cell: &mut Vec<u8>) {
         let since = self.ktime.saturating_sub(self.last);
         let _ = match self.style {
             Time::Wall => {
-                let text = self.clock.rfc3339(self.ktime).to_string();
+                let text = time::rfc3339(self.wall).to_string();
                 write!(cell, "{}Z", &text[11..26])
             }
             Time::Mono => write!(cell, "{}", Seconds(self.ktime)),
@@ -154,7 +156,7 @@ impl When<'_> {
     /// `ts`, and what else `--time` asks for.
     pub fn json(&self, object: &mut Object<'_>) {
         if self.style != Time::None {
-            object.plain("ts", self.clock.rfc3339(self.ktime));
+            object.plain("ts", time::rfc3339(self.wall));
         }
         match self.style {
             Time::Mono => object.num("mono_ns", self.ktime),
@@ -179,7 +181,7 @@ impl std::fmt::Display for Seconds {
 pub struct Who<'h> {
     /// As the kernel side wrote it.
     pub task: hello_task,
-    when: When<'h>,
+    when: When,
     user: Option<&'h str>,
     cgroup: Option<&'h str>,
     container: Option<&'h str>,

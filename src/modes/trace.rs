@@ -137,12 +137,12 @@ impl Source for Trace {
     }
 }
 
-struct TraceRow<'h> {
+struct TraceRow {
     line: Line,
-    when: When<'h>,
+    when: When,
 }
 
-impl Row for TraceRow<'_> {
+impl Row for TraceRow {
     fn kind(&self) -> &'static str {
         "trace"
     }

@@ -14,6 +14,7 @@ use super::attach;
 use crate::cli::Axis;
 use crate::cli::Format;
 use crate::cli::Hook;
+use crate::cli::Time;
 use crate::command::Command;
 use crate::enrich::cgroups;
 use crate::preflight;
@@ -34,6 +35,8 @@ pub(super) fn prepare(
     let mut config = setup.config;
     config.self_tgid = std::process::id();
     config.pidns = preflight::pid_namespace();
+    // Without it calls of the kernel's clocks are spared.
+    config.with_wall = u64::from(wants_wall(cx));
     config.held = cx.command.as_ref().map_or(0, Command::pid);
     // fentry programs are preemptible and several share the ledger of a CPU.
     config.atomic = u32::from(hook == Hook::Fentry);
@@ -75,6 +78,14 @@ pub(super) fn prepare(
             .context("the configuration does not fit: kernel and user side disagree")?;
     }
     Ok((plan, taken))
+}
+
+/// Is the time of day of events told?
+fn wants_wall(cx: &Context) -> bool {
+    match cx.args.output {
+        Format::Json => cx.args.time != Some(Time::None),
+        Format::Text => cx.layout.has("TIME") && matches!(cx.args.time, None | Some(Time::Wall)),
+    }
 }
 
 /// Has the kernel side look for containers, if somebody wants to know.

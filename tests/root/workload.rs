@@ -79,7 +79,7 @@ pub(crate) fn run(words: &[String]) -> ! {
         "thread-name" => thread_name(),
         // Failing execs, N by each of two processes on CPUs of their own.
         "two-storms" => two_storms(number(1)),
-        "stamps" => stamps(number(1), words.get(2).is_some_and(|word| word == "step")),
+        "stamps" => stamps(number(1), words.get(2).map_or("", String::as_str)),
         "paths" => paths::run(&words[1]),
         "ring" => paths::by_ring(&words[1]),
         "deep" => paths::deep(&words[1], &words[2], number(3)),
@@ -390,14 +390,15 @@ fn realtime() -> u128 {
 }
 
 /// Failing execs, and on standard error the time of day before and after each;
-/// between them the clock is set, an hour forth or back.
-fn stamps(times: u64, step: bool) {
+/// between them the clock may be set, an hour forth or back, with time for hello to
+/// see it (`step`) or without (`step-at-once`).
+fn stamps(times: u64, step: &str) {
     use nix::time::ClockId;
     for index in 0..times {
         let before = realtime();
         fail_to_exec();
         eprintln!("stamp {before} {}", realtime());
-        if step {
+        if !step.is_empty() {
             let clock = ClockId::CLOCK_REALTIME;
             if let Ok(now) = nix::time::clock_gettime(clock) {
                 let hours = if index % 3 == 2 { -2 } else { 1 };
@@ -405,7 +406,9 @@ fn stamps(times: u64, step: bool) {
                     nix::sys::time::TimeSpec::new(now.tv_sec() + hours * 3600, now.tv_nsec());
                 let _ = nix::time::clock_settime(clock, then);
             }
-            std::thread::sleep(std::time::Duration::from_millis(30));
+            if step == "step" {
+                std::thread::sleep(std::time::Duration::from_millis(30));
+            }
         }
     }
 }

@@ -133,7 +133,7 @@ pub(super) struct CountRow<'a> {
     frame: Frame<'a>,
     key: &'a hello_key,
     tally: &'a Tally,
-    when: When<'a>,
+    when: When,
     user: Option<String>,
     cgroup: Option<String>,
     container: Option<String>,
