@@ -76,10 +76,10 @@ enum {
 
 /* Which helpers a kernel has is told by which of these its BTF has. */
 enum bpf_func_id {
-	BPF_FUNC_ktime_get_boot_ns = 125,      /* Linux 5.8, commit 71d19214776e */
+	BPF_FUNC_ktime_get_boot_ns = 125,    /* Linux 5.8 */
 	BPF_FUNC_get_current_task_btf = 158, /* Linux 5.11, commit 3ca1032ab7ab */
 	BPF_FUNC_task_pt_regs = 175,	     /* Linux 5.15, commit dd6e10fbd9fb */
-	BPF_FUNC_ktime_get_tai_ns = 208,      /* Linux 6.1, commit c8996c98f703 */
+	BPF_FUNC_ktime_get_tai_ns = 208,     /* Linux 6.1 */
 };
 
 #define BPF_F_CURRENT_CPU 0xffffffffULL

@@ -17,6 +17,9 @@ const STEP: u64 = 1_000_000;
 /// interrupt at times.
 const NEAR: u64 = STEP / 2;
 
+/// So much (ns) may pass at worst: the program was preempted, or its CPU stolen.
+const DELAY: i128 = 100_000_000;
+
 /// Clocks read within so much (ns) are read well; else hello was interrupted.
 const WIDTH: u64 = 100_000;
 
@@ -194,10 +197,10 @@ impl Clock {
             self.refresh();
             known = self.known(ktime, wall);
         }
-        add(
-            ktime,
-            known.unwrap_or_else(|| self.says(ktime, wall, self.tai[0])),
-        )
+        let mono = known
+            .or_else(|| self.delayed(ktime, wall))
+            .unwrap_or_else(|| self.says(ktime, wall, self.tai[0]));
+        add(ktime, mono)
     }
 
     /// What the event itself says to add to its `ktime`.
@@ -224,6 +227,15 @@ impl Clock {
             }
         }
         None
+    }
+
+    /// The same of an event whose second clock was read late.
+    fn delayed(&self, ktime: u64, wall: i64) -> Option<i128> {
+        let says = self.says(ktime, wall, self.tai[0]);
+        let steps = self.steps.iter().map(|step| step.mono);
+        steps
+            .filter(|mono| (0..DELAY).contains(&(says - mono)))
+            .max()
     }
 }
 
@@ -361,6 +373,9 @@ mod tests {
         assert_eq!(i128::from(told), 4000 + START + HOUR);
         let told = clock.event(6000, tai(6000, START + HOUR));
         assert_eq!(i128::from(told), 6000 + START + HOUR);
+        // Interrupted between the two.
+        let told = clock.event(4000, tai(4000, START + HOUR) + 9_000_000);
+        assert_eq!(i128::from(told), 4000 + START + HOUR);
         // Stepped twice before anybody looked.
         let told = clock.event(4500, tai(4500, START + 2 * HOUR));
         assert_eq!(i128::from(told), 4500 + START + 2 * HOUR);
