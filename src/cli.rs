@@ -64,8 +64,6 @@ const SPECIAL: &[&str] = &[
     "interval",
     "by",
     "top",
-    "failed",
-    "latency",
     "histogram",
     "cumulative",
     "max-entries",

@@ -7,7 +7,9 @@
  * run a program and every way to end. Failures are seen where the call returns.
  */
 #include "event.bpf.h"
+#include "follow.bpf.h"
 #include "program.bpf.h"
+#include "arguments.bpf.h"
 
 /*
  * Only the last thread's exit is the process's, and it is told once: two threads that
@@ -28,31 +30,27 @@ static __always_inline bool is_last(struct task_struct *task, struct task_struct
 
 /*
  * A process ends. Its memory is gone by now, and with it the command line: user space
- * has that from the exec. Stands before hello_exit (follow.bpf.h), which takes the
- * process off those selected.
+ * has that from the exec.
  */
-SEC("raw_tp/sched_process_exit")
-int exec_exit(struct bpf_raw_tracepoint_args *ctx)
+static __always_inline void tell_end(void *ctx, struct task_struct *task,
+				     struct task_struct *leader)
 {
-	struct task_struct *task = (void *)ctx->args[0];
-	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	struct hello_exec_event event = { .kind = HELLO_EXEC_EXIT };
 	struct hello_ledger *ledger;
-	u32 tgid;
-	u64 *found;
+	u32 tgid = exec_key(task);
+	u64 *found = bpf_map_lookup_elem(&exec_programs, &tgid);
 
-	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || !is_last(task, leader))
-		return 0;
-	tgid = exec_key(task);
-	found = bpf_map_lookup_elem(&exec_programs, &tgid);
 	if (found) {
 		event.program = *found & ~EXEC_INHERITED;
+		/* Its own exec failed when its parent's program was gone already. */
+		if (*found & EXEC_INHERITED && !(BPF_CORE_READ(leader, flags) & PF_FORKNOEXEC))
+			event.program = 0;
 		bpf_map_delete_elem(&exec_programs, &tgid);
 	}
 	ledger = hello_begin();
 	if (!ledger)
-		return 0;
-	if (!found)
+		return;
+	if (!event.program)
 		hello_count(&ledger->unmatched);
 	hello_task_here(&event.task);
 	event.euid = BPF_CORE_READ(task, cred, euid.val);
@@ -65,11 +63,29 @@ int exec_exit(struct bpf_raw_tracepoint_args *ctx)
 	else
 		event.status = BPF_CORE_READ(leader, exit_code);
 	hello_emit(ctx, ledger, &event, sizeof(event));
-	return 0;
 }
 
-/* After exec_exit: the programs of a section run in its order. */
-#include "follow.bpf.h"
+/*
+ * Also does what hello_exit (follow.bpf.h) does elsewhere, which is not loaded then: two
+ * programs might disagree which thread is the last, and the process be taken off those
+ * selected before its end is told.
+ */
+SEC("raw_tp/sched_process_exit")
+int exec_exit(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct task_struct *task = (void *)ctx->args[0];
+	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
+	u32 tgid;
+
+	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || !is_last(task, leader))
+		return 0;
+	tell_end(ctx, task, leader);
+	if (config.select & HELLO_SELECT_PIDS) {
+		tgid = hello_tgid_of(task);
+		bpf_map_delete_elem(&hello_pids, &tgid);
+	}
+	return 0;
+}
 
 /* A new process runs its parent's program until it execs one of its own. */
 SEC("raw_tp/sched_process_fork")
@@ -82,8 +98,11 @@ int exec_fork(struct bpf_raw_tracepoint_args *ctx)
 	if (child == parent) /* a thread */
 		return 0;
 	program = bpf_map_lookup_elem(&exec_programs, &parent);
-	if (!program)
+	if (!program) {
+		/* Left by a process of that number whose end the kernel has skipped. */
+		bpf_map_delete_elem(&exec_programs, &child);
 		return 0;
+	}
 	inherited = *program | EXEC_INHERITED;
 	/* Without room the exit will be told without its command line, as unmatched. */
 	bpf_map_update_elem(&exec_programs, &child, &inherited, BPF_ANY);
@@ -98,11 +117,16 @@ int exec_exec(struct bpf_raw_tracepoint_args *ctx)
 	struct linux_binprm *bprm = (void *)ctx->args[2];
 	struct mm_struct *mm = BPF_CORE_READ(task, mm);
 	const char *filename = BPF_CORE_READ(bprm, filename);
-	struct hello_ledger *ledger = hello_begin();
 	struct hello_exec_event *event;
+	struct hello_ledger *ledger;
 	struct exec_slot *slot;
 	struct file *exe;
+	u64 replaced = 0;
 
+	/* First: whatever becomes of this record, the one before is not its program. */
+	if (exec_config.events & HELLO_EXEC_EXIT)
+		replaced = exec_forget();
+	ledger = hello_begin();
 	if (!ledger)
 		return 0;
 	slot = exec_claim(ledger, HELLO_EXEC_EXEC);
@@ -110,7 +134,7 @@ int exec_exec(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	event = &slot->event;
 	if (exec_config.events & HELLO_EXEC_EXIT)
-		exec_remember(event);
+		exec_remember(event, replaced);
 	if (BPF_CORE_READ(bprm, interp) != filename)
 		event->flags |= HELLO_EXEC_SCRIPT;
 	exec_ancestors(slot);
@@ -132,8 +156,9 @@ static __always_inline bool has_failed(s64 ret)
 }
 
 /*
- * A call has failed. Its arguments are read now, not at its entry, when their pages may
- * not have been in memory yet: the kernel has read them since.
+ * A call has failed. Its arguments are read now, not at its entry: the kernel may have
+ * read them since. It has not where there is no such file (Linux 6.8 and newer look for
+ * that first): then arguments in pages that nobody has touched cannot be read.
  */
 static __always_inline int on_failure(void *ctx, struct pt_regs *regs, struct hello_call call,
 				      s64 ret)

@@ -187,7 +187,8 @@ static __always_inline void exec_send(void *ctx, struct hello_ledger *ledger,
 			    HELLO_EXEC_ENV_UNREADABLE))
 		hello_count(&ledger->unreadable);
 	if (event->flags &
-	    (HELLO_EXEC_FILENAME_CUT | HELLO_EXEC_ARGV_CUT | HELLO_EXEC_ENV_CUT))
+		    (HELLO_EXEC_FILENAME_CUT | HELLO_EXEC_ARGV_CUT | HELLO_EXEC_ENV_CUT) ||
+	    (event->exe_flags | event->cwd_flags) & HELLO_PATH_CUT)
 		hello_count(&ledger->truncated);
 	barrier_var(len);
 	if (len <= EXEC_TAIL)
@@ -213,14 +214,23 @@ static __always_inline void exec_append(struct exec_slot *slot, struct hello_spa
 	slot->len += len;
 }
 
-/* Gives the program an id, by which its exit and its children's will be known. */
-static __always_inline void exec_remember(struct hello_exec_event *event)
+/* The process's program has ended by another. Returns its id, if it had one of its own. */
+static __always_inline u64 exec_forget(void)
 {
 	u32 tgid = exec_key((void *)bpf_get_current_task());
 	u64 *before = bpf_map_lookup_elem(&exec_programs, &tgid);
+	u64 replaced = before && !(*before & EXEC_INHERITED) ? *before : 0;
 
-	if (before && !(*before & EXEC_INHERITED))
-		event->replaced = *before;
+	bpf_map_delete_elem(&exec_programs, &tgid);
+	return replaced;
+}
+
+/* Gives the program an id, by which its exit and its children's will be known. */
+static __always_inline void exec_remember(struct hello_exec_event *event, u64 replaced)
+{
+	u32 tgid = exec_key((void *)bpf_get_current_task());
+
+	event->replaced = replaced;
 	/* The time, made unique: no CPU runs two programs within a microsecond. */
 	event->program = (event->task.ktime & ~1023UL) |
 			 (bpf_get_smp_processor_id() & 511) << 1;
@@ -373,71 +383,6 @@ static __always_inline struct exec_args exec_args(struct pt_regs *regs, struct h
 		.filename = at ? second : first,
 		.argv = at ? third : second,
 	};
-}
-
-/*
- * One of the arguments that no program got; 0 when there is none left. A global function,
- * as hello_path_step() is: the verifier looks at it once.
- */
-__noinline int exec_arg(u32 index)
-{
-	struct exec_slot *slot = bpf_map_lookup_elem(&exec_slots, &index);
-	u64 room = config.transport == HELLO_TRANSPORT_PERF ? EXEC_PERF_ARGV : EXEC_TEXT;
-	u64 pointer = 0, at, left;
-	long len;
-
-	if (!slot)
-		return 0;
-	if (bpf_probe_read_user(&pointer, slot->args_width == 4 ? 4 : 8, (void *)slot->args)) {
-		slot->event.flags |= HELLO_EXEC_ARGV_UNREADABLE;
-		return 0;
-	}
-	if (!pointer)
-		return 0;
-	slot->args += slot->args_width;
-	at = exec_at(slot, EXEC_HEAD + EXEC_TEXT);
-	left = slot->event.argv.at + room - at;
-	barrier_var(left);
-	if (left > EXEC_TEXT)
-		return 0;
-	len = bpf_probe_read_user_str(slot->tail + at, left, (void *)pointer);
-	if (len > 0)
-		slot->len = at + len;
-	if (left == 0 || (u64)len == left) { /* perhaps it was just this long */
-		slot->event.flags |= HELLO_EXEC_ARGV_CUT;
-		return 0;
-	}
-	if (len <= 0)
-		slot->event.flags |= HELLO_EXEC_ARGV_UNREADABLE;
-	return len > 0;
-}
-
-__noinline int exec_some_args(u32 index)
-{
-	u32 i;
-
-	for (i = 0; i < EXEC_ARGS; i++)
-		if (!exec_arg(index))
-			return 0;
-	return 1;
-}
-
-/* Pointer by pointer; `width` is a pointer's size. */
-static __always_inline void exec_argv(struct exec_slot *slot, u64 from, u32 width)
-{
-	u32 index = slot->index, i;
-
-	slot->event.argv.at = slot->len;
-	slot->args = from;
-	slot->args_width = width;
-	if (!from) /* none at all, which the kernel takes for an empty list */
-		return;
-	for (i = 0; i < EXEC_ARGS; i++)
-		if (!exec_some_args(index))
-			break;
-	if (i == EXEC_ARGS)
-		slot->event.flags |= HELLO_EXEC_ARGV_CUT;
-	slot->event.argv.len = slot->len - slot->event.argv.at;
 }
 
 #endif /* HELLO_PROGRAM_BPF_H */

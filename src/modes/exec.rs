@@ -18,6 +18,7 @@ use crate::cli::Args;
 use crate::cli::Hook;
 use crate::cli::Life;
 use crate::cli::ModeInfo;
+use crate::cli::UsageError;
 use crate::enrich::host;
 use crate::enrich::host::Host;
 use crate::enrich::programs::Program;
@@ -72,6 +73,12 @@ const SHOWN: &[&str] = &[
 /// What [`Session`] says.
 pub fn run(cx: &mut Context) -> Result<Report> {
     let wanted = Wanted::of(&cx.args);
+    if !cx.args.env.is_empty() && !wanted.exec {
+        return Err(UsageError(
+            "--env is of programs that are run, which are not asked for; add --event exec".into(),
+        )
+        .into());
+    }
     let setup = setup(&wanted, !cx.args.env.is_empty());
     if !cx.args.env.is_empty() && cx.args.columns.is_empty() {
         let (args, all_but_args) = SHOWN.split_last().context("there are columns")?;
@@ -151,6 +158,8 @@ fn setup(wanted: &Wanted, env: bool) -> Setup {
         setup
             .leave_out
             .extend(["exec_exit", "exec_fork", "exec_programs", "exec_ends"]);
+    } else {
+        setup.leave_out.push("hello_exit");
     }
     if wanted.kinds() & hello_exec_kind::HELLO_EXEC_EXEC.0 == 0 {
         setup.leave_out.push("exec_exec");
@@ -249,11 +258,15 @@ impl Source for Execs {
         Ok(())
     }
 
-    fn begin(&mut self) {
+    fn attached(&mut self, object: &Object) -> Result<()> {
         // COMMAND is held before its own exec, which will be seen.
         if !self.is_command {
             self.look_around();
         }
+        self.events.attached(object)
+    }
+
+    fn begin(&mut self) {
         self.events.begin();
     }
 

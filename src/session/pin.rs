@@ -91,6 +91,18 @@ impl Pins {
                 ))
                 .into());
             }
+            if cx
+                .args
+                .max_entries
+                .is_some_and(|wanted| pinned.max_entries() != wanted)
+            {
+                return Err(PinError(format!(
+                    "{} has room for {} keys, which --max-entries cannot change: give --pin another folder, or remove it",
+                    path.display(),
+                    pinned.max_entries()
+                ))
+                .into());
+            }
             map.reuse_fd(pinned.as_fd())
                 .with_context(|| format!("cannot use {}", path.display()))?;
         }

@@ -38,8 +38,9 @@ pub(super) fn prepare(
     // Without it calls of the kernel's clocks are spared.
     config.with_wall = u64::from(wants_wall(cx));
     config.held = cx.command.as_ref().map_or(0, Command::pid);
-    // fentry programs are preemptible and several share the ledger of a CPU.
-    config.atomic = u32::from(hook == Hook::Fentry);
+    // fentry programs are preemptible, from Linux 7.0 on those of raw tracepoints are too,
+    // and several share the ledger of a CPU.
+    config.atomic = u32::from(hook == Hook::Fentry || preflight::kernel_version() >= (7, 0));
     for call in &setup.calls {
         if let Some(word) = (call.nr < 1024).then(|| call.abi as usize * 16 + call.nr as usize / 64)
         {
@@ -65,8 +66,8 @@ pub(super) fn prepare(
     }
     look_for_containers(cx, setup, object, &mut config)?;
     let taken = attach::choose_programs(object, setup, hook)?;
-    fit(setup, hook, object)?;
     cx.select.configure(object, &mut config)?;
+    fit(setup, hook, object)?;
     let mut config = vec![(".rodata.hello", wire::bytes(&config).to_vec())];
     config.extend(setup.rodata.iter().cloned());
     for (section, bytes) in config {

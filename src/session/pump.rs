@@ -236,10 +236,16 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// Have all selected processes and their descendants ended? The kernel side takes
     /// each from the map with its last thread.
     fn nobody_left(&self) -> Result<bool> {
-        Ok(find_map(self.skel.object(), "hello_pids")?
-            .keys()
-            .next()
-            .is_none())
+        let pids = find_map(self.skel.object(), "hello_pids")?;
+        for key in pids.keys() {
+            let pid = key.first_chunk().map_or(0, |pid| u32::from_ne_bytes(*pid));
+            if is_alive(pid) {
+                return Ok(false);
+            }
+            // The kernel has skipped the program that would have taken it off.
+            let _ = pids.delete(&key);
+        }
+        Ok(true)
     }
 
     /// Detaches, waits for programs still running, reads what they left, counts.
@@ -271,6 +277,18 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             write_failure: source.output().take_failure(),
         })
     }
+}
+
+/// Is it a process that has not ended? proc(5): the state stands after the name, which
+/// may contain anything but ends with the last parenthesis.
+fn is_alive(pid: u32) -> bool {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let stat = String::from_utf8_lossy(&stat);
+    let state = stat
+        .rsplit(") ")
+        .next()
+        .and_then(|rest| rest.chars().next());
+    !matches!(state, None | Some('Z' | 'X'))
 }
 
 /// Returns when every program that was running on any CPU has ended: detaching

@@ -32,6 +32,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("running_before", running_before),
     ("perf_records_end_at_64k", perf_records_end_at_64k),
     ("columns", columns),
+    ("threads_that_end_together", threads_that_end_together),
+    ("programs_that_were_filtered", programs_that_were_filtered),
 ];
 
 const JSON: &[&str] = &["--mode", "exec", "-o", "json"];
@@ -505,7 +507,6 @@ fn running_before() -> Check {
     let mut running = crate::run::Running::start(&mut hello(&[JSON, &["-p", &pid]].concat()))?;
     running.attached()?;
     // The header, that is /proc, comes after that line.
-    std::thread::sleep(std::time::Duration::from_millis(300));
     target.go()?;
     let seen = running.finish()?;
     let events = seen.of_type("exec")?;
@@ -574,5 +575,45 @@ fn columns() -> Check {
     for part in ["HELLO_A='one two'", "hello(", "# EUID"] {
         ensure!(seen.stdout.contains(part), "no {part:?} in {}", seen.stdout);
     }
+    Ok(())
+}
+
+/// Each process's end once, whichever of its threads was the last.
+fn threads_that_end_together() -> Check {
+    let times = if std::env::var_os("HELLO_VM").is_some() {
+        101
+    } else {
+        1009
+    };
+    let options = ["--mode", "exec", "--event", "exit", "-o", "json"];
+    let seen = see(&mut workload(
+        &options,
+        &["thread-pairs", &times.to_string()],
+    ))?;
+    let ends = seen.of_type("exec")?.len();
+    let nested = seen.ledger()?.raw["lost"]["nested"].as_u64().unwrap_or(0);
+    ensure!(
+        ends as u64 + nested > times && (nested > 0 || ends as u64 == times + 1),
+        "{ends} ends of {times}: {}",
+        seen.stderr
+    );
+    Ok(())
+}
+
+/// The end of a program whose exec was not selected has no command line: certainly not
+/// that of another.
+fn programs_that_were_filtered() -> Check {
+    let mut command = crate::run::hello(&["--mode", "exec", "-o", "json", "-c", "sh"]);
+    command.args(["--", "sh", "-c", "exec sleep 0.01 secret"]);
+    let seen = see(&mut command)?;
+    for event in seen.of_type("exec")? {
+        ensure!(event["comm"] != "sleep", "{event}");
+    }
+    let mut command = crate::run::hello(&["--mode", "exec", "-o", "json", "-c", "sleep"]);
+    command.args(["--event", "exit", "--", "sh", "-c", "exec sleep 0.01"]);
+    let seen = see(&mut command)?;
+    let ends = seen.of_type("exec")?;
+    ensure!(ends.len() == 1, "{}", seen.stdout);
+    ensure!(ends[0]["argv"][0] != "sh", "{}", ends[0]);
     Ok(())
 }

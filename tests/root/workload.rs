@@ -75,6 +75,7 @@ pub(crate) fn run(words: &[String]) -> ! {
             repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
         }
         "opens" => opens(&words[1]),
+        "thread-pairs" => thread_pairs(number(1)),
         "unshared" => unshared(number(1)),
         "thread-name" => thread_name(),
         // Failing execs, N by each of two processes on CPUs of their own.
@@ -330,6 +331,32 @@ fn fail_to_exec() {
             0,
         ],
     );
+}
+
+/// N processes of two threads that end at the same time, each by itself.
+fn thread_pairs(times: u64) {
+    let exit_thread = || {
+        native(libc::SYS_exit as usize, [0; 4]);
+    };
+    for _ in 0..times {
+        // SAFETY: one thread.
+        match unsafe { nix::unistd::fork() } {
+            Ok(nix::unistd::ForkResult::Child) => {
+                let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+                let other = std::sync::Arc::clone(&both);
+                std::thread::spawn(move || {
+                    other.wait();
+                    exit_thread();
+                });
+                both.wait();
+                exit_thread();
+            }
+            Ok(nix::unistd::ForkResult::Parent { child }) => {
+                let _ = nix::sys::wait::waitpid(child, None);
+            }
+            Err(_) => exit(93),
+        }
+    }
 }
 
 /// A pid and user namespace whose first process runs N programs.

@@ -50,6 +50,8 @@ pub(super) struct Tally {
     pub(super) max_ns: u64,
     pub(super) in_flight: u64,
     pub(super) spread: Spread,
+    /// Times are missing in it, for which there was no room.
+    cut: bool,
 }
 
 impl Tally {
@@ -83,6 +85,7 @@ impl Tally {
             max_ns: self.max_ns,
             in_flight: self.in_flight,
             spread: self.spread.since(&old.spread),
+            cut: self.cut,
         };
         // The longest was perhaps of a call that the table before counted while it was
         // read. The histogram tells, if it is whole.
@@ -98,7 +101,13 @@ impl Tally {
 
     /// Is there a time that found no room in the histogram?
     pub(super) fn is_cut(&self) -> bool {
-        self.spread.len() < self.returned
+        self.cut
+    }
+
+    /// Compares both. Of totals only: while the maps are read the histogram runs ahead of
+    /// its row, now more, now less, so that of a difference it may be behind.
+    fn compare(&mut self) {
+        self.cut = self.spread.len() < self.returned;
     }
 
     /// See [`Spread::percentile`]; none of a histogram that is not whole.
@@ -196,6 +205,7 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
             }
         }
     }
+    all.values_mut().for_each(Tally::compare);
     Ok(all)
 }
 
@@ -240,6 +250,7 @@ impl Tally {
         self.max_ns = self.max_ns.max(other.max_ns);
         self.in_flight += other.in_flight;
         self.spread.join(&other.spread);
+        self.cut |= other.cut;
     }
 }
 
@@ -261,6 +272,7 @@ mod tests {
         rows.iter().for_each(|row| tally.add(row, epoch));
         buckets.iter().for_each(|at| tally.spread.add(*at, 1));
         tally.returned = buckets.len() as u64;
+        tally.compare();
         tally.total_ns = tally.returned * 10;
         tally
     }

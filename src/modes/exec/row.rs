@@ -124,7 +124,9 @@ impl<'a> Record<'a> {
         if !self.has(hello_exec_flags::HELLO_EXEC_SCRIPT) {
             return None;
         }
-        let outside = self.event.cwd_flags & hello_path_flags::HELLO_PATH_OUTSIDE.0 != 0;
+        let not_whole =
+            hello_path_flags::HELLO_PATH_OUTSIDE.0 | hello_path_flags::HELLO_PATH_CUT.0;
+        let outside = self.event.cwd_flags & not_whole != 0;
         if self.filename.starts_with(b"/") || outside {
             return Some(self.filename.into());
         }
@@ -135,6 +137,18 @@ impl<'a> Record<'a> {
         let folder = self.cwd.strip_suffix(b"/").unwrap_or(self.cwd);
         Some([folder, b"/", name].concat().into())
     }
+}
+
+/// Is the beginning of a path missing (src/bpf/path.bpf.h)?
+fn is_cut(flags: u32) -> bool {
+    flags & hello_path_flags::HELLO_PATH_CUT.0 != 0
+}
+
+fn path_cell(cell: &mut Vec<u8>, path: &[u8], flags: u32) {
+    if is_cut(flags) {
+        cell.extend(b"...");
+    }
+    quoted(cell, path);
 }
 
 pub(super) struct Row<'a> {
@@ -249,7 +263,7 @@ impl<'a> Row<'a> {
             }
         }
         if self.is_truncated() {
-            cell.extend(b"...");
+            cell.extend(b" (cut)"); // which no quoted word can be
         }
         if self.record.is_forked() {
             cell.extend(b" (forked)");
@@ -307,6 +321,7 @@ impl<'a> Row<'a> {
     fn json_place(&self, object: &mut Object<'_>) {
         let record = self.record;
         object.opt_bytes("cwd", (!record.cwd.is_empty()).then_some(record.cwd));
+        object.bool("cwd_truncated", is_cut(record.event.cwd_flags));
         object.objects("ancestors", &record.ancestors, |object, ancestor| {
             object.num("pid", ancestor.pid);
             object.bytes("comm", wire::text(&ancestor.comm));
@@ -369,9 +384,11 @@ impl output::Row for Row<'_> {
                 cell.extend(time::length(record.event.lifetime_ns).as_bytes());
             }
             "EUID" => _ = write!(cell, "{}", record.event.euid),
-            "EXE" if self.exe.is_some() => quoted(cell, self.exe.unwrap_or_default()),
+            "EXE" if self.exe.is_some() => {
+                path_cell(cell, self.exe.unwrap_or_default(), record.event.exe_flags);
+            }
             "GIVEN" if !is_exit => quoted(cell, record.filename),
-            "CWD" if !is_exit => quoted(cell, record.cwd),
+            "CWD" if !is_exit => path_cell(cell, record.cwd, record.event.cwd_flags),
             "ANCESTORS" if !is_exit => self.ancestors_cell(cell),
             "ENV" => self.env_cell(cell),
             "ARGS" => self.args_cell(cell),
@@ -391,6 +408,7 @@ impl output::Row for Row<'_> {
                 let deleted =
                     hello_path_flags::HELLO_PATH_DELETED.0 | hello_path_flags::HELLO_PATH_OUTSIDE.0;
                 object.bool("deleted", record.event.exe_flags & deleted != 0);
+                object.bool("exe_truncated", is_cut(record.event.exe_flags));
                 object.opt_bytes("script", record.script().as_deref());
                 self.json_filename(object);
                 if !self.env.is_empty() {
