@@ -62,6 +62,7 @@ fn skeleton(clang: &str, source: &Path, out: &Path) -> Result<()> {
         .and_then(|name| name.to_str()?.strip_suffix(".bpf.c"))
         .with_context(|| format!("{} is no name for a mode", source.display()))?;
     let here = env::current_dir()?;
+    let skeleton = out.join(format!("{stem}.skel.rs"));
     SkeletonBuilder::new()
         .source(source)
         .obj(out.join(format!("{stem}.bpf.o")))
@@ -82,7 +83,18 @@ fn skeleton(clang: &str, source: &Path, out: &Path) -> Result<()> {
             // Kernel style: programs take a context they may not need.
             "-Wno-unused-parameter".into(),
         ])
-        .build_and_generate(out.join(format!("{stem}.skel.rs")))
+        .build_and_generate(&skeleton)?;
+    // The skeleton keeps the object to itself; --list looks into it too, and a second
+    // copy would double the binary.
+    let text = fs::read_to_string(&skeleton)?;
+    let shared = text.replacen("static DATA: [u8;", "pub static DATA: [u8;", 1);
+    if shared == text {
+        bail!(
+            "{} has no DATA: libbpf-cargo has changed",
+            skeleton.display()
+        );
+    }
+    fs::write(&skeleton, shared).with_context(|| skeleton.display().to_string())
 }
 
 /// `CLANG`, or the newest of `clang`, `clang-16`, `clang-17`, …

@@ -23,8 +23,7 @@ macro_rules! skeleton {
                 clippy::redundant_closure_for_method_calls
             )]
             include!(concat!(env!("OUT_DIR"), "/", $mode, ".skel.rs"));
-            pub(in crate::modes) const OBJECT: &[u8] =
-                include_bytes!(concat!(env!("OUT_DIR"), "/", $mode, ".bpf.o"));
+            pub(in crate::modes) const OBJECT: &[u8] = &DATA;
         }
     };
 }
