@@ -124,8 +124,7 @@ impl<'a> Record<'a> {
         if !self.has(hello_exec_flags::HELLO_EXEC_SCRIPT) {
             return None;
         }
-        let not_whole =
-            hello_path_flags::HELLO_PATH_OUTSIDE.0 | hello_path_flags::HELLO_PATH_CUT.0;
+        let not_whole = hello_path_flags::HELLO_PATH_OUTSIDE.0 | hello_path_flags::HELLO_PATH_CUT.0;
         let outside = self.event.cwd_flags & not_whole != 0;
         if self.filename.starts_with(b"/") || outside {
             return Some(self.filename.into());
