@@ -28,6 +28,9 @@ use crate::wire::types::hello_select;
 /// counted in the ledger as not followed.
 const FOLLOWED_MAX: u32 = 32 << 10;
 
+/// Tells by the end of a process id who is not selected (src/bpf/select.bpf.h).
+const MAYBE: &str = ".bss.pids";
+
 /// The selection, resolved.
 #[derive(Debug, Default)]
 pub struct Select {
@@ -126,6 +129,9 @@ impl Select {
             config.select |= hello_select::HELLO_SELECT_CONTAINER.0;
         }
         for mut map in object.maps_mut() {
+            if map.name() == MAYBE && !self.has_pids() {
+                map.set_autocreate(false)?;
+            }
             for (name, on, entries, bit) in filters {
                 if map.name() != name {
                     continue;
@@ -157,6 +163,14 @@ impl Select {
             let put = |key: &[u8]| map.update(key, &[1], MapFlags::ANY);
             match map.name().to_str() {
                 Some("hello_pids") => self.pids.iter().try_for_each(|pid| put(&pid.to_ne_bytes())),
+                Some(MAYBE) if self.has_pids() => {
+                    let mut maybe = vec![0; map.value_size() as usize];
+                    let size = maybe.len();
+                    for pid in &self.pids {
+                        maybe[*pid as usize % size] = 1;
+                    }
+                    map.update(&0u32.to_ne_bytes(), &maybe, MapFlags::ANY)
+                }
                 Some("hello_uids") => self.uids.iter().try_for_each(|uid| put(&uid.to_ne_bytes())),
                 Some("hello_comms") => self.comms.iter().try_for_each(|comm| put(comm)),
                 Some("hello_cgroup") => self.cgroup.iter().try_for_each(|cgroup| {

@@ -57,10 +57,6 @@ enum {
 };
 
 enum {
-	BPF_LOCAL_STORAGE_GET_F_CREATE = 1,
-};
-
-enum {
 	BPF_ANY = 0,
 	BPF_NOEXIST = 1,
 };
@@ -269,6 +265,7 @@ typedef struct {
 } kuid_t;
 
 struct cred {
+	kuid_t uid;
 	kuid_t euid;
 };
 
@@ -292,6 +289,7 @@ struct task_struct {
 	struct files_struct *files;
 	struct css_set *cgroups;
 	void *stack;
+	int on_cpu;
 	unsigned int flags;
 	int exit_code;
 	u64 start_time; /* CLOCK_MONOTONIC, ns */

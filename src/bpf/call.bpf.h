@@ -17,10 +17,12 @@
 #endif
 
 /* Every system call of the machine comes by here, so it matters what it costs. */
-static __always_inline bool hello_is_compat(void)
+static __always_inline bool hello_is_compat(struct hello_here *here)
 {
-	struct task_struct *task;
+	struct task_struct *task = here ? here->task : NULL;
 
+	if (task)
+		return task->HELLO_COMPAT_FIELD & HELLO_COMPAT_BIT;
 	/* A pointer that the verifier trusts is read by a plain load. */
 	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
 		return bpf_get_current_task_btf()->HELLO_COMPAT_FIELD & HELLO_COMPAT_BIT;
@@ -29,11 +31,11 @@ static __always_inline bool hello_is_compat(void)
 }
 
 /* Which call this is, from the number as the kernel's entry code has it. */
-static __always_inline struct hello_call hello_call(u64 number)
+static __always_inline struct hello_call hello_call_of(struct hello_here *here, u64 number)
 {
 	struct hello_call call = { .abi = HELLO_ABI_NATIVE, .nr = number };
 
-	if (hello_is_compat()) {
+	if (hello_is_compat(here)) {
 		call.abi = HELLO_ABI_COMPAT;
 #if defined(__TARGET_ARCH_x86)
 	} else if ((u32)number >> 30 == 1) { /* bit 30, not a negative number */
@@ -42,6 +44,11 @@ static __always_inline struct hello_call hello_call(u64 number)
 #endif
 	}
 	return call;
+}
+
+static __always_inline struct hello_call hello_call(u64 number)
+{
+	return hello_call_of(NULL, number);
 }
 
 /*
@@ -76,6 +83,17 @@ static __always_inline bool hello_wanted(struct hello_call call)
 	if (call.nr >= HELLO_NR_MAX || word >= HELLO_ABIS * HELLO_CALL_WORDS)
 		return false;
 	return config.calls[word] >> (call.nr % 64) & 1;
+}
+
+/* Is a call of that number wanted, in whatever table? */
+static __always_inline bool hello_number_wanted(u64 number)
+{
+	u32 nr = number & ~0x40000000, word = nr / 64;
+
+	if (nr >= HELLO_NR_MAX)
+		return false;
+	return (config.calls[word] | config.calls[HELLO_CALL_WORDS + word] |
+		config.calls[2 * HELLO_CALL_WORDS + word]) >> (nr % 64) & 1;
 }
 
 /* Which of a system call's functions a program is attached to. */
@@ -162,8 +180,11 @@ static __always_inline struct pt_regs *hello_first_argument(u64 *ctx)
 	SEC("?raw_tp/sys_enter")                                                     \
 	int name(struct bpf_raw_tracepoint_args *ctx)                                \
 	{                                                                            \
-		struct hello_call call = hello_call(ctx->args[1]);                   \
+		struct hello_call call;                                              \
                                                                                      \
+		if (!hello_number_wanted(ctx->args[1]))                              \
+			return 0;                                                    \
+		call = hello_call_of(hello_here(ctx->args[0]), ctx->args[1]);        \
 		return hello_wanted(call) ? handler(ctx, call) : 0;                  \
 	}
 

@@ -21,8 +21,7 @@ enum hello_watch {
 	HELLO_WATCH_EXITS = 1,	 /* what calls return */
 	HELLO_WATCH_TIMES = 2,	 /* how long they take */
 	HELLO_WATCH_FAILED = 4,	 /* only those that fail */
-	HELLO_WATCH_STORAGE = 8, /* the kernel has task storage for raw_tp */
-	HELLO_WATCH_ARRAY = 16,	 /* times by call alone: an array, not a hash */
+	HELLO_WATCH_ARRAY = 8,	 /* times by call alone: an array, not a hash */
 };
 
 /* Axes that were not asked for are zero. */
@@ -84,16 +83,19 @@ struct hello_control {
 	u32 epoch; /* number of the interval; a longest time is of one interval */
 };
 
-static __always_inline void hello_key_here(struct hello_key *key, struct hello_call call)
+static __always_inline void hello_key_here(struct hello_key *key, struct hello_here *here,
+					   struct hello_call call)
 {
+	struct task_struct *task = here ? here->task : NULL;
+
 	if (config.count_by & HELLO_BY_SYSCALL) {
 		key->abi = call.abi;
 		key->nr = call.nr;
 	}
 	if (config.count_by & HELLO_BY_UID)
-		key->uid = bpf_get_current_uid_gid();
+		key->uid = task ? task->cred->uid.val : (u32)bpf_get_current_uid_gid();
 	if (config.count_by & HELLO_BY_PID)
-		key->pid = bpf_get_current_pid_tgid() >> 32;
+		key->pid = task ? (u32)task->tgid : bpf_get_current_pid_tgid() >> 32;
 	if (config.count_by & HELLO_BY_COMM)
 		bpf_get_current_comm(key->comm, sizeof(key->comm));
 	if (config.count_by & HELLO_BY_CGROUP)

@@ -37,6 +37,7 @@ int hello_fork(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (!bpf_map_lookup_elem(&hello_pids, &parent_tgid))
 		return 0;
+	hello_maybe[child_tgid % HELLO_MAYBE_SIZE] = 1;
 	if (bpf_map_update_elem(&hello_pids, &child_tgid, &yes, BPF_ANY)) {
 		ledger = hello_ledger_here();
 		if (ledger)

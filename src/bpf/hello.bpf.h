@@ -81,6 +81,8 @@ struct hello_config {
 	u32 latency;	  /* time the calls (--latency) */
 	u32 watch;	  /* enum hello_watch: what counting looks at beside entries */
 	u32 cpus;	  /* numbers of CPUs lie below */
+	u32 remember;	  /* hello_here() works on this kernel */
+	u32 unused;
 	u32 held;	  /* COMMAND's process, held in a read() until all is attached */
 	u8 container[32]; /* the id that --container names, as far as it was given */
 	u8 container_mask[32]; /* … and which of its bits were */
@@ -182,6 +184,7 @@ static __always_inline struct hello_ledger *hello_ledger_here(void)
 	return bpf_map_lookup_elem(&hello_ledger, &zero);
 }
 
+#include "here.bpf.h"
 #include "container.bpf.h"
 #include "select.bpf.h"
 #include "call.bpf.h"

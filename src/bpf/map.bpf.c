@@ -23,7 +23,7 @@ static __always_inline int on_call(void *ctx, struct hello_call call)
 
 	if (!ledger)
 		return 0;
-	hello_key_here(&key, call);
+	hello_key_here(&key, NULL, call);
 
 	count = bpf_map_lookup_elem(&map_counts, &key);
 	if (!count) {

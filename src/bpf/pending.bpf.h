@@ -7,6 +7,7 @@
 #define HELLO_PENDING_BPF_H
 
 #include "count.bpf.h"
+#include "slot.bpf.h"
 
 /* exit() and exit_group() do not return, so that no exit is seen of them. */
 static __always_inline bool hello_never_returns(struct hello_call call)
@@ -52,6 +53,7 @@ enum hello_phase {
 
 /* The call that a task is in. */
 struct hello_open_call {
+	struct hello_claim claim; /* by the address of the task */
 	u64 start; /* CLOCK_MONOTONIC, ns */
 	struct hello_call call;
 	u32 phase; /* enum hello_phase */
@@ -59,21 +61,24 @@ struct hello_open_call {
 	struct hello_key key; /* who it was at the entry */
 };
 
-/* The kernel keeps it with the task and frees it with the task. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct hello_open_call);
-} hello_call_storage SEC(".maps");
+enum {
+	HELLO_CALL_BITS = 14, /* of the number of slots */
+};
 
 /*
- * For tasks that the kernel has no storage for: all of them where raw_tp programs do not
- * get at it (before Linux 5.12), some where it does not get the memory, all where the
- * kernel's allocator for any context needs an instruction that the CPU has not (seen
- * with Linux 7.2 on x86 without cmpxchg16b). By the address of the task: the thread id changes
- * when a thread that is not the leader executes a program.
+ * Where most tasks have theirs: one slot for all whose address has the same hash, and
+ * the first to come has it until it ends. Not task storage, which is a call of the
+ * kernel, and not by thread id: that changes when a thread that is not the leader
+ * executes a program.
  */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1 << HELLO_CALL_BITS);
+	__type(key, u32);
+	__type(value, struct hello_open_call);
+} hello_call_slots SEC(".maps");
+
+/* For those whose slot is another's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 32768);
@@ -83,23 +88,31 @@ struct {
 
 volatile u32 hello_call_hash_used = 0;
 
-/* What is kept of the current task, or NULL; with `create` NULL means no room. */
-static __always_inline struct hello_open_call *hello_open_call(bool create)
+static __always_inline struct hello_open_call *hello_call_slot(u64 task)
 {
-	struct hello_open_call none = {};
-	void *found;
-	u64 task;
+	/* Fibonacci hashing: the low bits of an address are all alike. */
+	u32 index = task * 0x9e3779b97f4a7c15ULL >> (64 - HELLO_CALL_BITS);
 
-	if (config.watch & HELLO_WATCH_STORAGE) {
-		found = bpf_task_storage_get(&hello_call_storage, bpf_get_current_task_btf(), NULL,
-					     create ? BPF_LOCAL_STORAGE_GET_F_CREATE : 0);
-		if (found || (!create && !hello_call_hash_used))
-			return found;
-	}
-	task = bpf_get_current_task();
-	found = bpf_map_lookup_elem(&hello_call_hash, &task);
+	return bpf_map_lookup_elem(&hello_call_slots, &index);
+}
+
+/* What is kept of the current task, or NULL; with `create` NULL means no room. */
+static __always_inline struct hello_open_call *hello_open_call(struct hello_here *here, bool create)
+{
+	struct hello_open_call none = {}, *slot, *found = NULL;
+	u64 task = here ? here->address : bpf_get_current_task();
+
+	slot = hello_call_slot(task);
+	if (!slot)
+		return NULL;
+	if (slot->claim.owner == task)
+		return slot;
+	if (hello_call_hash_used)
+		found = bpf_map_lookup_elem(&hello_call_hash, &task);
 	if (found || !create)
 		return found;
+	if (!slot->claim.owner && hello_claim(&slot->claim, task))
+		return slot;
 	hello_call_hash_used = 1;
 	bpf_map_update_elem(&hello_call_hash, &task, &none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&hello_call_hash, &task);
@@ -110,9 +123,14 @@ SEC("raw_tp/sched_process_exit")
 int hello_forget(struct bpf_raw_tracepoint_args *ctx)
 {
 	u64 task = bpf_get_current_task();
+	struct hello_open_call *slot = hello_call_slot(task);
 
-	if (hello_call_hash_used)
+	if (slot && slot->claim.owner == task) {
+		slot->phase = HELLO_IDLE;
+		hello_unclaim(&slot->claim);
+	} else if (hello_call_hash_used) {
 		bpf_map_delete_elem(&hello_call_hash, &task);
+	}
 	return 0;
 }
 

@@ -11,6 +11,17 @@ struct {
 	__type(value, u8);
 } hello_pids SEC(".maps");
 
+/*
+ * Who is certainly not among them, by the end of the process id: most of a machine, and
+ * nothing has to be looked up for those. Bytes, not bits, so that setting one cannot
+ * undo another's.
+ */
+enum {
+	HELLO_MAYBE_SIZE = 1 << 16,
+};
+
+volatile u8 hello_maybe[HELLO_MAYBE_SIZE] SEC(".bss.pids") = {};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 1);
@@ -60,10 +71,12 @@ static __always_inline u32 hello_tgid_of(struct task_struct *task)
 	return 0;
 }
 
-static __always_inline u32 hello_tgid_here(void)
+static __always_inline u32 hello_tgid_here(struct hello_here *here)
 {
+	struct task_struct *task = here ? here->task : NULL;
+
 	if (!config.pidns)
-		return bpf_get_current_pid_tgid() >> 32;
+		return task ? (u32)task->tgid : bpf_get_current_pid_tgid() >> 32;
 	return hello_tgid_of((void *)bpf_get_current_task());
 }
 
@@ -79,11 +92,13 @@ static __always_inline bool hello_is_io_worker(struct task_struct *task)
 }
 
 /* The filters, cheapest first. */
-static __always_inline bool hello_selected(void)
+static __always_inline bool hello_selected_of(struct hello_here *here)
 {
-	u32 tgid = hello_tgid_here();
+	u32 tgid = hello_tgid_here(here);
 
 	if (config.select & HELLO_SELECT_PIDS) {
+		if (!hello_maybe[tgid % HELLO_MAYBE_SIZE])
+			return false;
 		if (!bpf_map_lookup_elem(&hello_pids, &tgid))
 			return false;
 	} else if (tgid == config.self_tgid) {
@@ -115,21 +130,31 @@ static __always_inline bool hello_selected(void)
 	return true;
 }
 
+static __always_inline bool hello_selected(void)
+{
+	return hello_selected_of(NULL);
+}
+
 /*
  * Books an event as seen. Returns the ledger if it passes the filters, NULL if
  * it ends here as filtered.
  */
-static __always_inline struct hello_ledger *hello_begin(void)
+static __always_inline struct hello_ledger *hello_begin_of(struct hello_here *here)
 {
 	struct hello_ledger *ledger = hello_ledger_here();
 
 	if (!ledger)
 		return NULL;
 	hello_count(&ledger->seen);
-	if (hello_selected())
+	if (hello_selected_of(here))
 		return ledger;
 	hello_count(&ledger->filtered);
 	return NULL;
+}
+
+static __always_inline struct hello_ledger *hello_begin(void)
+{
+	return hello_begin_of(NULL);
 }
 
 #endif /* HELLO_SELECT_BPF_H */

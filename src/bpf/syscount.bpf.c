@@ -97,9 +97,10 @@ static __always_inline void missed(const struct hello_open_call *open)
 }
 
 /* A call begins that will be seen returning. */
-static __always_inline void begin(struct hello_ledger *ledger, struct hello_call call)
+static __always_inline void begin(struct hello_ledger *ledger, struct hello_here *here,
+				  struct hello_call call)
 {
-	struct hello_open_call *open = hello_open_call(true);
+	struct hello_open_call *open = hello_open_call(here, true);
 	bool is_last = hello_never_returns(call);
 	struct hello_timed *own;
 	struct hello_row *row;
@@ -117,7 +118,7 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_call
 		row = &own->row;
 	} else {
 		__builtin_memset(&open->key, 0, sizeof(open->key));
-		hello_key_here(&open->key, call);
+		hello_key_here(&open->key, here, call);
 		if (config.count_by & HELLO_BY_ERRNO)
 			open->key.error = HELLO_PENDING;
 		row = config.watch & HELLO_WATCH_FAILED ? NULL : row_by_key(&open->key, true);
@@ -142,7 +143,8 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_call
 SEC("?raw_tp/sys_enter")
 int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
-	struct hello_call call = hello_call(ctx->args[1]);
+	struct hello_here *here = hello_here(ctx->args[0]);
+	struct hello_call call = hello_call_of(here, ctx->args[1]);
 	struct hello_ledger *ledger;
 	u64 *count;
 
@@ -150,11 +152,11 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (config.pick && !hello_wanted(call))
 		return 0;
-	ledger = hello_begin();
+	ledger = hello_begin_of(here);
 	if (!ledger)
 		return 0;
 	if (config.watch & HELLO_WATCH_EXITS) {
-		begin(ledger, call);
+		begin(ledger, here, call);
 		return 0;
 	}
 	if (config.count_by == HELLO_BY_SYSCALL && call.nr < HELLO_NR_MAX) {
@@ -164,7 +166,7 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		struct hello_key key = {};
 
-		hello_key_here(&key, call);
+		hello_key_here(&key, here, call);
 		count = (u64 *)row_by_key(&key, true); /* begins with `calls` */
 	}
 	if (!count) {
@@ -282,7 +284,7 @@ static __always_inline void unmatched(struct pt_regs *regs, s64 ret)
 		return;
 	/* Where hello holds COMMAND until all is attached (src/command.rs). */
 	if (config.held && call.abi == HELLO_ABI_NATIVE && call.nr == NR_read &&
-	    hello_tgid_here() == config.held)
+	    hello_tgid_here(NULL) == config.held)
 		return;
 	ledger = bpf_map_lookup_elem(&hello_ledger, &exits);
 	if (ledger)
@@ -300,7 +302,7 @@ int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 	/* Now: compilers would do it later, by an address that the verifier refuses. */
 	barrier_var(regs);
 	barrier_var(ret);
-	open = hello_open_call(false);
+	open = hello_open_call(hello_here((u64)regs), false);
 	if (!open || open->phase == HELLO_IDLE) {
 		unmatched(regs, ret);
 		return 0;

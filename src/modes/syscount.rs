@@ -6,8 +6,6 @@
 use std::cell::RefCell;
 
 use anyhow::Result;
-use libbpf_rs::ProgramType;
-use libbpf_rs::libbpf_sys;
 
 use super::counts;
 use super::counts::Counts;
@@ -147,13 +145,11 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
     let buckets = room
         .saturating_mul(if in_array { 1 } else { 4 })
         .min(1 << 24);
-    let storage = look.exits && has_task_storage();
 
     let watch = [
         (look.exits, hello_watch::HELLO_WATCH_EXITS),
         (look.times, hello_watch::HELLO_WATCH_TIMES),
         (look.failed, hello_watch::HELLO_WATCH_FAILED),
-        (storage, hello_watch::HELLO_WATCH_STORAGE),
         (in_array, hello_watch::HELLO_WATCH_ARRAY),
     ];
     let on = watch.iter().filter(|(on, _)| *on);
@@ -168,7 +164,7 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
     let needs = [
         (look.exits, "syscount_exit"),
         (look.exits, "hello_forget"),
-        (storage, "hello_call_storage"),
+        (look.exits, "hello_call_slots"),
         (look.exits, "hello_call_hash"),
         (by_call && !look.exits, "syscount_calls"),
         (in_array, "syscount_timed"),
@@ -186,11 +182,4 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
     all.into_iter()
         .filter(|(name, _)| !setup.leave_out.contains(name))
         .collect()
-}
-
-/// Has this kernel task storage for programs on raw tracepoints (Linux 5.12)?
-fn has_task_storage() -> bool {
-    let helper = libbpf_sys::BPF_FUNC_task_storage_get;
-    let there = ProgramType::RawTracepoint.is_helper_supported(helper);
-    there.unwrap_or(false)
 }

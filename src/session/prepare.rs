@@ -2,6 +2,7 @@
 //! Between open and load: the configuration, the buffer, the programs of the hook.
 
 use std::io::IsTerminal as _;
+use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -41,6 +42,8 @@ pub(super) fn prepare(
     // fentry programs are preemptible, from Linux 7.0 on those of raw tracepoints are too,
     // and several share the ledger of a CPU.
     config.atomic = u32::from(hook == Hook::Fentry || preflight::kernel_version() >= (7, 0));
+    let remembers = hook == Hook::RawTp && remembers();
+    config.remember = u32::from(remembers);
     for call in &setup.calls {
         if let Some(word) = (call.nr < 1024).then(|| call.abi as usize * 16 + call.nr as usize / 64)
         {
@@ -68,6 +71,11 @@ pub(super) fn prepare(
     let taken = attach::choose_programs(object, setup, hook)?;
     cx.select.configure(object, &mut config)?;
     fit(setup, hook, object)?;
+    for mut map in object.maps_mut() {
+        if map.name() == "hello_here_map" && !remembers {
+            map.set_autocreate(false)?;
+        }
+    }
     let mut config = vec![(".rodata.hello", wire::bytes(&config).to_vec())];
     config.extend(setup.rodata.iter().cloned());
     for (section, bytes) in config {
@@ -79,6 +87,15 @@ pub(super) fn prepare(
             .context("the configuration does not fit: kernel and user side disagree")?;
     }
     Ok((plan, taken))
+}
+
+/// Does it pay for a program to remember the task that runs (src/bpf/here.bpf.h)? From
+/// Linux 6.10 on (commit db69718b8efa) looking into a per-CPU array is no call; from 7.0
+/// on asking for the task is none either, and programs can be preempted.
+fn remembers() -> bool {
+    (6, 10) <= preflight::kernel_version()
+        && preflight::kernel_version() < (7, 0)
+        && Path::new("/sys/kernel/btf/vmlinux").exists()
 }
 
 /// Is the time of day of events told?

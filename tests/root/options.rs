@@ -150,9 +150,12 @@ fn count_of_events() -> Check {
 }
 
 fn count_of_tables() -> Check {
-    let seen = see(&mut hello(&[
-        "--mode", "syscount", "-o", "json", "-i", "50ms", "-n", "3",
-    ]))?;
+    // A command that outlives three tables, and makes calls in each.
+    let mut command = hello(&["--mode", "syscount", "-o", "json", "-i", "50ms", "-n", "3"]);
+    let seen = see(command
+        .arg("--")
+        .arg(me())
+        .args(["workload", "paced", "40", "3"]))?;
     let tables: BTreeMap<_, u64> =
         seen.of_type("count")?
             .iter()

@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Who is running, without asking the kernel: for programs on every system call's entry
+ * and exit. Part of hello.bpf.h.
+ *
+ * A call of a helper costs such a program more than all its own instructions (with the
+ * mitigation of SRSO 18 ns of 85: docs/performance.md). So each CPU remembers the task that it
+ * asked for last, and asks again when another one runs. From there the task's fields
+ * are read by plain loads.
+ */
+#ifndef HELLO_HERE_BPF_H
+#define HELLO_HERE_BPF_H
+
+struct hello_here {
+	/* Pointers that the verifier knows, and the kernel does not count. */
+	struct task_struct __kptr_untrusted *task;
+	struct pt_regs __kptr_untrusted *regs; /* its registers of user space */
+	u64 stack; /* its kernel stack */
+	u64 address; /* of the task, as a number */
+};
+
+/*
+ * In a per-CPU array the verifier puts the address of the element into the program
+ * from Linux 6.10 on; it knows such pointers there from 6.1 on.
+ */
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct hello_here);
+} hello_here_map SEC(".maps");
+
+/*
+ * The running task, for a program that was handed its registers; NULL where the kernel
+ * has to be asked. What is remembered still holds if the registers are those of its
+ * kernel stack, and it has that stack, and it runs. The first alone does not do: a stack
+ * is used again. Nor do the first two: a task that has ended gives its stack away a
+ * moment before it forgets it. A task_struct that has become another task's has another
+ * stack.
+ *
+ * Not for programs that can be preempted: another program would change it midway.
+ */
+static __always_inline struct hello_here *hello_here(u64 regs)
+{
+	struct task_struct *task, *now;
+	struct hello_here *here;
+	u32 zero = 0;
+
+	if (!config.remember)
+		return NULL;
+	here = bpf_map_lookup_elem(&hello_here_map, &zero);
+	if (!here)
+		return NULL;
+	task = here->task;
+	if (task && (u64)here->regs == regs && (u64)task->stack == here->stack && task->on_cpu)
+		return here;
+	now = bpf_get_current_task_btf();
+	here->regs = (void *)bpf_task_pt_regs(now);
+	here->stack = (u64)now->stack;
+	here->address = bpf_get_current_task();
+	here->task = now;
+	return here;
+}
+
+#endif /* HELLO_HERE_BPF_H */
