@@ -12,6 +12,7 @@ use crate::run::Seen;
 use crate::run::Test;
 use crate::run::ensure;
 use crate::run::hello;
+use crate::run::me;
 use crate::run::see;
 use crate::run::stale_instances;
 use crate::run::storm;
