@@ -75,6 +75,20 @@ static __always_inline u64 hello_number(struct pt_regs *regs)
 #endif
 }
 
+/* The same of the running task, without a call of the kernel where that can be. */
+static __always_inline u64 hello_number_here(struct hello_here *here, struct pt_regs *regs)
+{
+	struct pt_regs *own = here ? here->regs : NULL;
+
+	if (!own)
+		return hello_number(regs);
+#if defined(__TARGET_ARCH_x86)
+	return own->orig_ax;
+#elif defined(__TARGET_ARCH_arm64)
+	return own->syscallno;
+#endif
+}
+
 /* Is it one of the calls that user space asked for? */
 static __always_inline bool hello_wanted(struct hello_call call)
 {

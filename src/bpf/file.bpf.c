@@ -106,16 +106,17 @@ static __always_inline void returned(void *ctx, struct hello_ledger *ledger, str
 }
 
 /* The same for hooks that have the caller's registers. */
-static __always_inline int returned_by(void *ctx, struct pt_regs *regs, s64 ret)
+static __always_inline int returned_by(void *ctx, struct hello_here *here, struct pt_regs *regs,
+				       s64 ret)
 {
-	struct hello_call call = hello_call(hello_number(regs));
+	struct hello_call call = hello_call_of(here, hello_number_here(here, regs));
 	u32 via = via_of(call);
 	struct hello_ledger *ledger;
 	struct open_args args;
 
 	if (!via)
 		return 0;
-	ledger = hello_begin();
+	ledger = hello_begin_of(here);
 	if (!ledger)
 		return 0;
 	args = args_of(regs, call, via);
@@ -126,13 +127,21 @@ static __always_inline int returned_by(void *ctx, struct pt_regs *regs, s64 ret)
 SEC("?raw_tp/sys_exit")
 int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
-	return returned_by(ctx, (void *)ctx->args[0], ctx->args[1]);
+	struct pt_regs *regs = (void *)ctx->args[0];
+	s64 ret = ctx->args[1];
+
+	/* Now: compilers would do it later, by an address that the verifier refuses. */
+	barrier_var(regs);
+	barrier_var(ret);
+	return returned_by(ctx, hello_here((u64)regs), regs, ret);
 }
 
 SEC("?raw_tp/sys_enter")
 int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
-	if (via_of(hello_call(ctx->args[1])) && hello_selected())
+	struct hello_here *here = hello_here(ctx->args[0]);
+
+	if (via_of(hello_call_of(here, ctx->args[1])) && hello_selected_of(here))
 		start(bpf_get_current_pid_tgid());
 	return 0;
 }
@@ -145,12 +154,12 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 		u64 ret = 0;                                                         \
                                                                                      \
 		bpf_probe_read_kernel(&ret, sizeof(ret), ctx + (arguments));         \
-		return returned_by(ctx, hello_regs_here(), (s32)ret);   \
+		return returned_by(ctx, NULL, hello_regs_here(), (s32)ret);                  \
 	}                                                                            \
 	SEC("?kretprobe/" #function)                                                 \
 	int file_kretprobe_##name(struct pt_regs *ctx)                               \
 	{                                                                            \
-		return returned_by(ctx, hello_regs_here(), (s32)PT_REGS_RC(ctx));    \
+		return returned_by(ctx, NULL, hello_regs_here(), (s32)PT_REGS_RC(ctx));      \
 	}                                                                            \
 	SEC("?fentry/" #function)                                                    \
 	int file_start_fentry_##name(u64 *ctx)                                       \
