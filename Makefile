@@ -17,6 +17,9 @@ STATIC_TESTS = $(STATIC_ENV) $(CARGO) test $(QUIET) --locked --release --feature
 # A test binary's file, from what cargo says of its build.
 test_binary = "$$($(STATIC_TESTS) --test $(1) | sed -n 's/.*"executable":"\([^"]*\/$(1)-[0-9a-f]*\)".*/\1/p')"
 
+# It is copied to servers.
+SIZE_MAX = 4194304
+
 # Named in a macro only, where cargo fmt does not look.
 ROOMS = $(wildcard src/modes/*.rs)
 
@@ -35,9 +38,11 @@ build: deps ## the static binary ./hello
 	$(Q)install -m 755 target/$(TARGET)/release/hello hello
 	$(Q)$(MAKE) static-check
 
-static-check: ## prove that ./hello needs no library
+static-check: ## prove that ./hello needs no library and is at most 4 MiB
 	$(Q)ldd ./hello 2>&1 | grep -qE 'statically linked|not a dynamic executable' || \
 		{ echo "./hello is not static:" >&2; ldd ./hello >&2; exit 1; }
+	$(Q)size=$$(stat -c %s ./hello); [ $$size -le $(SIZE_MAX) ] || \
+		{ echo "./hello has $$size bytes, more than $(SIZE_MAX)" >&2; exit 1; }
 
 run: build ## build, then watch every execve of this machine for 10 seconds
 	@echo "Every execve on this machine in the next 10 seconds, and who calls it (run something in another terminal):"

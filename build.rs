@@ -84,17 +84,39 @@ fn skeleton(clang: &str, source: &Path, out: &Path) -> Result<()> {
             "-Wno-unused-parameter".into(),
         ])
         .build_and_generate(&skeleton)?;
-    // The skeleton keeps the object to itself; --list looks into it too, and a second
-    // copy would double the binary.
-    let text = fs::read_to_string(&skeleton)?;
-    let shared = text.replacen("static DATA: [u8;", "pub static DATA: [u8;", 1);
-    if shared == text {
+    pack(&skeleton, &out.join(format!("{stem}.bpf.o")))
+}
+
+/// Objects are mostly repetition (a program for each hook and function) and half of the
+/// binary: they stand in it packed. The skeleton has its own, which --list needs too:
+/// both get it from `crate::modes::unpack`.
+fn pack(skeleton: &Path, object: &Path) -> Result<()> {
+    let bytes = fs::read(object).with_context(|| object.display().to_string())?;
+    let packed = object.with_extension("o.zlib");
+    fs::write(
+        &packed,
+        miniz_oxide::deflate::compress_to_vec_zlib(&bytes, 9),
+    )
+    .with_context(|| packed.display().to_string())?;
+    let text = fs::read_to_string(skeleton)?;
+    // By rustfmt, if it is there, broken into lines as its path is long.
+    let begin = text.find("#[unsafe(link_section = \".bpf.objs\")]");
+    let file = format!("{:?}", object.display().to_string());
+    let end = text.find(&file).map(|at| at + file.len());
+    let end = end.and_then(|at| Some(at + text[at..].find(';')? + 1));
+    let (Some(begin), Some(end)) = (begin, end) else {
         bail!(
-            "{} has no DATA: libbpf-cargo has changed",
+            "{} has no DATA as it was: libbpf-cargo has changed",
             skeleton.display()
         );
-    }
-    fs::write(&skeleton, shared).with_context(|| skeleton.display().to_string())
+    };
+    let lazy = format!(
+        "pub static DATA: std::sync::LazyLock<Vec<u8>> = std::sync::LazyLock::new(|| \
+         crate::modes::unpack(include_bytes!({:?})));",
+        packed.display().to_string()
+    );
+    fs::write(skeleton, [&text[..begin], &lazy, &text[end..]].concat())
+        .with_context(|| skeleton.display().to_string())
 }
 
 /// `CLANG`, or the newest of `clang`, `clang-16`, `clang-17`, …

@@ -62,7 +62,7 @@ fn describe(
 ) -> Result<()> {
     let mut builder = ObjectBuilder::default();
     let object = builder
-        .open_memory(mode.object)
+        .open_memory((mode.object)())
         .with_context(|| format!("cannot open the object of {}", mode.info.name))?;
     let _ = writeln!(text, "{}: {}", mode.info.name, mode.info.about);
     let _ = writeln!(

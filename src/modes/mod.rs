@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! The modes. Each is a room of two files: `src/bpf/NAME.bpf.c` and
-//! `src/modes/NAME.rs`, which has an `INFO`, an `OBJECT` and a `run`. To add one,
+//! `src/modes/NAME.rs`, which has an `INFO`, a skeleton and a `run`. To add one,
 //! write the two and put its name into the list below.
 
 use anyhow::Result;
@@ -23,7 +23,9 @@ macro_rules! skeleton {
                 clippy::redundant_closure_for_method_calls
             )]
             include!(concat!(env!("OUT_DIR"), "/", $mode, ".skel.rs"));
-            pub(in crate::modes) const OBJECT: &[u8] = &DATA;
+            pub(in crate::modes) fn object() -> &'static [u8] {
+                &DATA
+            }
         }
     };
 }
@@ -38,7 +40,7 @@ macro_rules! modes {
         /// All modes, in the order of the book.
         pub const MODES: &[Mode] = &[$(Mode {
             info: &$mode::INFO,
-            object: $mode::skel::OBJECT,
+            object: $mode::skel::object,
             run: $mode::run,
         }),+];
     };
@@ -55,7 +57,7 @@ pub struct Mode {
     /// What the command line has to know of it.
     pub info: &'static ModeInfo,
     /// Its kernel side, the bytes of the ELF object.
-    pub object: &'static [u8],
+    pub object: fn() -> &'static [u8],
     run: fn(&mut Context) -> Result<Report>,
 }
 
@@ -77,6 +79,12 @@ impl Mode {
     pub fn counts(&self) -> bool {
         self.info.options.contains(&"by")
     }
+}
+
+/// An object as clang wrote it; `build.rs` has packed it. Of a damaged one nothing is
+/// left, which libbpf refuses.
+pub(crate) fn unpack(packed: &[u8]) -> Vec<u8> {
+    miniz_oxide::inflate::decompress_to_vec_zlib(packed).unwrap_or_default()
 }
 
 /// The calls that `--syscalls` names.
@@ -115,7 +123,9 @@ mod tests {
         let mut seen = 0;
         for mode in MODES {
             let mut builder = libbpf_rs::ObjectBuilder::default();
-            let object = builder.open_memory(mode.object).expect("the object opens");
+            let object = builder
+                .open_memory((mode.object)())
+                .expect("the object opens");
             for program in object.progs() {
                 for instruction in program.insns() {
                     seen += 1;
