@@ -8,6 +8,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 
+use libbpf_rs::ProgramType;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::types;
 
@@ -224,6 +225,19 @@ pub fn hook(hook: Hook) -> Result<(), Finding> {
         Hook::Kprobe if !Path::new("/sys/bus/event_source/devices/kprobe/type").exists() => {
             Err(Finding::new(
                 "this kernel has no kprobes (CONFIG_KPROBES, CONFIG_KPROBE_EVENTS)",
+                "use another hook: --attach auto",
+            ))
+        }
+        // Asked for with a program of two instructions: to find out by loading the mode's
+        // own would double the time until it is attached.
+        Hook::Fentry
+            if ProgramType::Tracing
+                .is_supported()
+                .is_ok_and(|there| !there) =>
+        {
+            Err(Finding::new(
+                "this kernel has no BPF trampolines (CONFIG_BPF_JIT, CONFIG_DEBUG_INFO_BTF), \
+                 or a policy refuses programs on them",
                 "use another hook: --attach auto",
             ))
         }
