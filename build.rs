@@ -33,6 +33,7 @@ fn run() -> Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").context("OUT_DIR is not set: run by cargo?")?);
     let clang = find_clang()?;
     syscall_numbers(&out.join("syscall_nr.h"))?;
+    kernel_types(&out.join("kernel_types.rs"))?;
     for source in sources()? {
         skeleton(&clang, &source, &out)?;
     }
@@ -199,6 +200,24 @@ fn syscall_numbers(path: &Path) -> Result<()> {
         other => bail!("no system call table for {other}: hello knows x86_64 and aarch64"),
     }
     fs::write(path, header).with_context(|| path.display().to_string())
+}
+
+/// Writes the names of the kernel's types that the C side may read: those of vmlinux.h.
+fn kernel_types(path: &Path) -> Result<()> {
+    let header = fs::read_to_string(format!("{HEADERS}/vmlinux.h")).context("vmlinux.h")?;
+    let mut names: Vec<&str> = header
+        .lines()
+        .filter_map(|line| {
+            let tag = ["struct ", "union ", "enum "]
+                .iter()
+                .find_map(|word| line.strip_prefix(word)?.strip_suffix(" {"));
+            tag.or_else(|| line.strip_prefix("} ")?.strip_suffix(';'))
+        })
+        .collect();
+    names.sort_unstable();
+    names.dedup();
+    let text = format!("const KERNEL_TYPES: &[&str] = &{names:?};\n");
+    fs::write(path, text).with_context(|| path.display().to_string())
 }
 
 /// `HELLO_GIT_REVISION` for `--version`: from the environment (packagers build

@@ -41,7 +41,8 @@ impl fmt::Display for Finding {
 
 impl std::error::Error for Finding {}
 
-const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
+/// Where the running kernel shows its own BTF.
+pub(crate) const KERNEL_BTF: &str = "/sys/kernel/btf/vmlinux";
 
 const CAP_SYS_ADMIN: u64 = 1 << 21;
 const CAP_PERFMON: u64 = 1 << 38;

@@ -7,6 +7,7 @@
 mod attach;
 mod clock;
 mod errors;
+mod excerpt;
 mod log;
 mod pin;
 mod prepare;
@@ -16,6 +17,7 @@ mod stop;
 use std::cell::RefCell;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
+use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -55,6 +57,7 @@ use pin::Pins;
 use prepare::prepare;
 
 pub(crate) use attach::section_hook;
+pub use excerpt::Excerpt;
 pub use log::libbpf_version;
 pub use log::listen;
 pub use pump::outlast;
@@ -278,12 +281,18 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         B::Output: OpenSkel<'obj, Output = S>,
     {
         preflight::check(&cx.args)?;
+        let excerpt = match &cx.args.btf {
+            Some(_) => None,
+            None => Excerpt::of_kernel(),
+        };
+        let excerpt = excerpt.as_ref().map(Excerpt::path);
+        let btf = cx.args.btf.as_deref().or(excerpt.as_deref());
         let mut reasons = Vec::new();
         for (hook, room) in by_merit(setup.mode.hooks).into_iter().zip(storage) {
             if !matches!(cx.args.attach, Attach::Auto) && cx.args.attach != Attach::Only(hook) {
                 continue;
             }
-            let parts = (&builder, &fill);
+            let parts = (&builder, btf, &fill);
             match Self::attempt(cx, setup, hook, room, parts, source) {
                 Ok(session) => return Ok(session),
                 Err(error) if error.is::<PinError>() => return Err(error),
@@ -298,7 +307,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         setup: &Setup,
         hook: Hook,
         room: &'obj mut MaybeUninit<OpenObject>,
-        (builder, fill): (&impl Fn() -> B, &impl Fn(&S) -> Result<()>),
+        (builder, btf, fill): (&impl Fn() -> B, Option<&Path>, &impl Fn(&S) -> Result<()>),
         source: &'cb RefCell<dyn Source + 'cb>,
     ) -> Result<Self>
     where
@@ -307,7 +316,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
     {
         preflight::hook(hook)?;
         let mut builder = builder();
-        if let Some(btf) = &cx.args.btf {
+        if let Some(btf) = btf {
             builder.object_builder_mut().btf_custom_path(btf)?;
         }
         let mut open = builder.open(room).context("cannot open the object")?;

@@ -17,6 +17,7 @@ mod options;
 mod paths;
 mod run;
 mod selection;
+mod start;
 mod syscount;
 mod uring;
 mod workload;
@@ -105,6 +106,7 @@ fn trials() -> Vec<Trial> {
         ("options", options::TESTS),
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),
+        ("start", start::TESTS),
         ("syscount", syscount::TESTS),
         ("exec", exec::TESTS),
     ];
