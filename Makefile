@@ -15,7 +15,7 @@ STATIC = $(STATIC_ENV) $(CARGO) build $(QUIET) --locked --release --features sta
 STATIC_TESTS = $(STATIC_ENV) $(CARGO) test $(QUIET) --locked --release --features static --target $(TARGET) \
 	--no-run --message-format=json
 # A test binary's file, from what cargo says of its build.
-test_binary = "$$($(STATIC_TESTS) --test $(1) | sed -n 's/.*"executable":"\([^"]*\/$(1)-[0-9a-f]*\)".*/\1/p')"
+test_binary = "$$($(STATIC_TESTS) $(or $(2),--test) $(1) | sed -n 's/.*"executable":"\([^"]*\/$(1)-[0-9a-f]*\)".*/\1/p')"
 
 # It is copied to servers.
 SIZE_MAX = 4194304
@@ -24,7 +24,7 @@ SIZE_MAX = 4194304
 ROOMS = $(wildcard src/modes/*.rs)
 
 .DELETE_ON_ERROR:
-.PHONY: help deps build run test test-user test-root test-peers test-vm lint fmt vmlinux static-check ci clean
+.PHONY: help deps build run test test-user test-root test-peers test-vm bench bench-vm lint fmt vmlinux static-check ci clean
 
 help: ## list the targets
 	$(Q)awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,8 +57,9 @@ test: test-user test-root test-peers test-vm ## all tests: without privilege, as
 test-user: deps ## what needs no privilege
 	$(Q)$(CARGO) test $(QUIET) --locked --lib --bins --test cli --test house
 
-test-root: build target/hello-tests ## hello on the running kernel, as root
+test-root: build target/hello-tests target/bench/hello-bench ## hello on the running kernel, as root
 	$(Q)$(SUDO) env HELLO_BIN="$(CURDIR)/hello" target/hello-tests
+	$(Q)$(SUDO) env HELLO_BIN="$(CURDIR)/hello" target/bench/hello-bench
 
 # Peers that cannot be installed are said to be not run, by name; so is the C project that cannot be fetched.
 test-peers: build target/hello-peers ## hello beside execsnoop, opensnoop, syscount, bpftrace, strace; HELLO_BLESS=1: docs/peers.md
@@ -78,6 +79,30 @@ target/hello-tests: deps
 
 target/hello-peers: deps
 	$(Q)install -m 755 $(call test_binary,peers) $@
+
+# What the README and docs/performance.md say of cost. Never part of a test: a figure depends on what else runs.
+# ROWS="file exec" measures some rows only; HELLO_BENCH_ROUNDS, _MILLIS, _SECONDS make it shorter.
+BENCH = $(SUDO) env HELLO_BIN="$(CURDIR)/hello" HELLO_BENCH_RUSTC="$$(rustc --version)"
+BENCH_SETTINGS = $(foreach name,HELLO_BLESS HELLO_BENCH_ROUNDS HELLO_BENCH_MILLIS HELLO_BENCH_SECONDS,\
+	$(if $($(name)),$(name)="$($(name))"))
+bench: build target/bench/hello-bench ## what hello costs, beside the floor and peers; HELLO_BLESS=1: docs/performance.md
+	$(Q)./scripts/deps.sh bench || echo "hello: going on with the peers that are here" >&2
+	$(Q)$(BENCH) $(BENCH_SETTINGS) target/bench/hello-bench --bench $(ROWS)
+
+bench-vm: build target/bench/hello-bench ## the cost of fexit, in QEMU with Debian's 6.12; make bench shows it from then on
+	$(Q)./scripts/deps.sh vm
+	$(Q)tests/vm/run.sh --hello ./hello --bench target/bench --kernels 6.12 >target/bench/vm.log || \
+		{ cat target/bench/vm.log; exit 1; }
+	$(Q)grep '^bench: ' target/bench/vm.log | tee target/bench/vm
+
+WORKLOADS = $(patsubst benches/%.c,target/bench/workloads/%,$(filter-out %.bpf.c,$(wildcard benches/*.c)))
+target/bench/workloads/%: benches/%.c benches/loop.h
+	$(Q)mkdir -p $(@D)
+	$(Q)$(CC) -O2 -Wall -Wextra -Werror -static -o $@ $<
+
+.PHONY: target/bench/hello-bench
+target/bench/hello-bench: deps $(WORKLOADS)
+	$(Q)install -m 755 $(call test_binary,cost,--bench) $@
 
 lint: deps ## formatting and lints, warnings are errors
 	$(Q)$(CARGO) fmt --check

@@ -1,10 +1,10 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# Installs what is missing to build, to run the VM tests, or to compare with peers: on
-# Debian and Ubuntu by apt, elsewhere it names the packages. Says nothing when nothing
-# is missing.
+# Installs what is missing to build, to run the VM tests, to compare with peers, or to
+# measure beside them: on Debian and Ubuntu by apt, elsewhere it names the packages. Says
+# nothing when nothing is missing.
 #
-#   scripts/deps.sh build | vm | peers
+#   scripts/deps.sh build | vm | peers | bench
 set -eu
 
 # The oldest clang that build.rs takes, the oldest Rust that Cargo.toml does.
@@ -52,6 +52,17 @@ missing_for_peers() {
 	has dpkg-source || echo dpkg-dev
 }
 
+missing_for_bench() {
+	PATH=$PATH:/usr/sbin:/sbin
+	has execsnoop && has opensnoop && has syscount || echo libbpf-tools
+	for tool in bpftrace strace; do has "$tool" || echo "$tool"; done
+	has perf || echo perf
+	# BCC compiles with the kernel's headers.
+	if [ -e "/lib/modules/$(uname -r)/build" ] || [ -e /sys/kernel/kheaders.tar.xz ]; then
+		has syscount-bpfcc || echo bpfcc-tools
+	fi
+}
+
 newest_clang() {
 	apt-cache pkgnames clang- | sed -n 's/^clang-\([0-9][0-9]*\)$/\1/p' | sort -n | tail -1
 }
@@ -67,6 +78,7 @@ debian() {
 	qemu) echo qemu-system-x86 ;;
 	busybox) echo busybox-static ;;
 	xz) echo xz-utils ;;
+	perf) apt-cache show linux-perf >/dev/null 2>&1 && echo linux-perf || echo linux-tools-generic ;;
 	*) echo "$1" ;;
 	esac
 }
@@ -80,7 +92,7 @@ others() {
 		  Arch      pacman -S base-devel clang libelf zlib
 		  openSUSE  zypper install gcc make pkgconf clang glibc-devel-static libelf-devel zlib-devel autoconf automake gettext-tools flex bison gawk
 		For the VM tests also: qemu-system-x86_64, a static busybox, cpio, zstd, xz, and Debian's apt-get.
-		For the comparison with peers: libbpf-tools, bpftrace, strace, stress-ng.
+		For the comparison with peers: libbpf-tools, bpftrace, strace, stress-ng; for the benchmark also perf.
 	END
 	exit 1
 }
@@ -109,7 +121,7 @@ packages=
 for name in $missing; do
 	found=$(debian "$name") || { echo "hello: no clang $clang_min or newer in this release's packages; set CLANG to one" >&2; exit 1; }
 	# One peer that a release does not have is no reason to miss the others.
-	if [ "$1" = peers ] && ! apt-cache show "$found" >/dev/null 2>&1; then
+	if { [ "$1" = peers ] || [ "$1" = bench ]; } && ! apt-cache show "$found" >/dev/null 2>&1; then
 		echo "hello: this release has no package $found" >&2
 		continue
 	fi

@@ -176,6 +176,9 @@ fn each_file_names_its_licence() {
     all.extend(files("src/bpf", ".h"));
     all.extend(files("tests", ".rs"));
     all.extend(files("tests", ".sh"));
+    for ending in [".rs", ".c", ".h"] {
+        all.extend(files("benches", ending));
+    }
     all.extend(
         [
             "build.rs",
@@ -196,7 +199,9 @@ fn each_file_names_its_licence() {
             "{}",
             file.display()
         );
-        let kernel = file.starts_with("src/bpf") || file.starts_with("vmlinux");
+        let kernel = file.starts_with("src/bpf")
+            || file.starts_with("vmlinux")
+            || file.to_string_lossy().ends_with(".bpf.c");
         assert_eq!(
             head.contains("GPL-2.0-only OR BSD-2-Clause"),
             kernel,

@@ -3,9 +3,11 @@
 # Runs the privileged tests on other kernels: Debian's, each in QEMU.
 #
 #   tests/vm/run.sh --hello PATH --tests PATH [--peers PATH] [--kernels "5.10 6.1 6.12 newest"] [--jobs N] [--filter TEST]
+#   tests/vm/run.sh --hello PATH --bench FOLDER [--kernels …]
 #
 # --hello and --tests are static binaries: the program and its test binary (libtest's options and output). So is --peers,
-# the comparison with peers; those of them that the host has, but for bpftrace, come along with their libraries. Each kernel
+# the comparison with peers; those of them that the host has, but for bpftrace, come along with their libraries. With
+# --bench the folder's hello-bench is the test binary, and what it measures here (fexit) is printed. Each kernel
 # boots into an initramfs with these two and busybox (see init). Kernels come from the machine's Debian archive and stay
 # in a cache (see kernels.sh); with all of them there, no network is needed.
 #
@@ -27,13 +29,14 @@ usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//;p;}' "${BASH_SOURCE[0]}"; }
 # shellcheck source-path=SCRIPTDIR source=kernels.sh
 . "$HERE/kernels.sh"
 
-hello='' tests='' peers='' filter='' kernels='5.10 6.1 6.12 newest' jobs=$(nproc) limit=${HELLO_VM_TIMEOUT:-900} thread=${HELLO_VM_THREAD:-single}
+hello='' tests='' bench='' peers='' filter='' kernels='5.10 6.1 6.12 newest' jobs=$(nproc) limit=${HELLO_VM_TIMEOUT:-900} thread=${HELLO_VM_THREAD:-single}
 while (($#)); do
     case $1 in
         -h | --help) usage; exit 0 ;;
-        --hello | --tests | --peers | --kernels | --jobs | --filter) (($# > 1)) || die "$1 needs a value" ;;&
+        --hello | --tests | --bench | --peers | --kernels | --jobs | --filter) (($# > 1)) || die "$1 needs a value" ;;&
         --hello) hello=$2 ;;
         --tests) tests=$2 ;;
+        --bench) bench=$2 tests=$2/hello-bench filter=fexit ;;
         --peers) peers=$2 ;;
         --kernels) kernels=$2 ;;
         --jobs) jobs=$2 ;;
@@ -42,7 +45,7 @@ while (($#)); do
     esac
     shift 2
 done
-[[ -n $hello && -n $tests ]] || die "--hello and --tests are needed, see --help"
+[[ -n $hello && -n $tests ]] || die "--hello and --tests (or --bench) are needed, see --help"
 [[ $jobs =~ ^[1-9][0-9]*$ ]] || die "--jobs is a number from 1"
 [[ $thread == multi || $thread == single ]] || die "HELLO_VM_THREAD is multi or single"
 [[ $limit =~ ^[1-9][0-9]*$ ]] || die "HELLO_VM_TIMEOUT is a number of seconds"
@@ -99,6 +102,8 @@ install -m 755 "$busybox" "$work/root/bin/busybox"
 install -m 755 "$hello" "$work/root/bin/hello"
 install -m 755 "$tests" "$work/root/bin/hello-tests"
 install -m 755 "$HERE/init" "$work/root/init"
+# Where hello-bench, which is hello-tests there, looks for them.
+[[ -z $bench ]] || cp -r "$bench/workloads" "$work/root/bin/workloads"
 if [[ -n $peers ]]; then
     install -m 755 "$peers" "$work/root/bin/hello-peers"
     for tool in execsnoop opensnoop syscount strace stdbuf; do
@@ -205,6 +210,7 @@ report() {
     total_skipped=$((total_skipped + ignored))
 
     echo "kernel $name: $passed passed, $failed failed, $ignored not available, $seconds s"
+    grep -a '^bench: ' "$tests_log" | tr -d '\r' || true
     ((${#reasons[@]})) || return 0
     failed_kernels=$((failed_kernels + 1)) keep_logs=yes
     echo "kernel $name FAILED: $(printf '%s; ' "${reasons[@]}" | sed 's/; $//')"

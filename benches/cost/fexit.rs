@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What calls that open nothing pay while hello watches opens by fexit: measured where
+//! the kernel has trampolines, in a VM if need be (`make bench-vm`).
+
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use anyhow::Result;
+
+use crate::measure::HELLO_READY;
+use crate::place::Place;
+use crate::place::UID;
+use crate::stats;
+use crate::tracer::Tracer;
+use crate::workload::Length;
+use crate::workload::Work;
+use crate::workload::Workload;
+
+/// What the line of figures begins with; run.sh looks for it.
+const MARK: &str = "bench: fexit";
+
+/// Untraced and traced in turns; the line of figures.
+pub(crate) fn measure(place: &Place) -> Result<String> {
+    let mut workload = Workload::start(Work::Getppid, place)?;
+    let length = Length::Time(Duration::from_millis(300));
+    let (mut untraced, mut ratios) = (Vec::new(), Vec::new());
+    for _ in 0..11 {
+        let before = workload.measure(length)?;
+        let mut command = Command::new(&place.hello);
+        command.args([
+            "--mode",
+            "file",
+            "--attach",
+            "fentry",
+            "-u",
+            &UID.to_string(),
+        ]);
+        let tracer = Tracer::start(command, HELLO_READY, place)?;
+        let traced = workload.measure(length)?;
+        tracer.stop()?;
+        let after = workload.measure(length)?;
+        untraced.push(f64::midpoint(before, after));
+        ratios.push(traced / f64::midpoint(before, after));
+    }
+    let at = |share| stats::quantile(&ratios, share).context("no figures");
+    let uname = nix::sys::utsname::uname()?;
+    Ok(format!(
+        "{MARK} ratio {:.4} quartiles {:.4} {:.4} untraced_ns {:.1} release {}",
+        at(0.5)?,
+        at(0.25)?,
+        at(0.75)?,
+        stats::median(&untraced).context("no figures")?,
+        uname.release().to_string_lossy(),
+    ))
+}
+
+/// The ratio and the kernel in the line, wherever it stands in a text.
+pub(crate) fn parse(text: &str) -> Option<(f64, String)> {
+    let line = text.lines().find(|line| line.starts_with(MARK))?;
+    let words: Vec<&str> = line.split_whitespace().collect();
+    let after = |name| words.iter().skip_while(|word| **word != name).nth(1);
+    let release = after("release")?.split('-').next()?;
+    Some((after("ratio")?.parse().ok()?, release.to_owned()))
+}
+
+/// Measured here, or, where the kernel has no trampolines, what `make bench-vm` has left
+/// beside this binary.
+pub(crate) fn here_or_kept(place: &Place) -> Option<(f64, String)> {
+    if let Ok(line) = measure(place) {
+        return parse(&line);
+    }
+    let file = std::env::current_exe()
+        .ok()?
+        .parent()
+        .map(|dir| dir.join("vm"))?;
+    parse(&std::fs::read_to_string(file).ok()?)
+}

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What hello wants to cost at most, and what it does.
+
+use crate::measure::Results;
+use crate::report;
+use crate::report::NOTHING;
+use crate::report::added;
+use crate::report::best_peer;
+use crate::rows;
+use crate::rows::Job;
+use crate::rows::ROWS;
+use crate::rows::Tracing;
+use crate::rows::UNTRACED;
+use crate::stats;
+use crate::stats::figure;
+use crate::storm::Storm;
+use crate::workload::Work;
+
+/// One target.
+#[derive(Debug)]
+struct Target {
+    what: &'static str,
+    measured: Option<f64>,
+    limit: f64,
+    unit: &'static str,
+    /// What goes with the figure.
+    note: String,
+}
+
+/// What was measured elsewhere.
+#[derive(Debug, Default)]
+pub(crate) struct Else {
+    /// Bytes of the program.
+    pub(crate) size: Option<f64>,
+    /// The ratio to untraced by fexit, and where: `1.01 6.12.107`.
+    pub(crate) fexit: Option<(f64, String)>,
+}
+
+/// The table, and how many targets are met of how many that were measured.
+pub(crate) fn table(results: &Results, storms: &[Storm], other: &Else) -> String {
+    let lines: Vec<Vec<String>> = all(results, storms, other).iter().map(line).collect();
+    report::table(&["target", "measured", "at most", "met"], &lines)
+}
+
+fn line(target: &Target) -> Vec<String> {
+    let show = |value: f64| {
+        let number = if value == 0.0 {
+            "0".into()
+        } else {
+            figure(value)
+        };
+        format!("{number}{}", target.unit)
+    };
+    let note = if target.note.is_empty() {
+        String::new()
+    } else {
+        format!(" ({})", target.note)
+    };
+    let measured = target.measured.map_or_else(|| NOTHING.into(), show);
+    let met = target.measured.map(|value| value <= target.limit);
+    vec![
+        target.what.into(),
+        format!("{measured}{note}"),
+        show(target.limit),
+        match met {
+            Some(true) => "yes",
+            Some(false) => "**no**",
+            None => "not measured",
+        }
+        .into(),
+    ]
+}
+
+fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
+    let to_floor = |what, row: &str, work, limit| Target {
+        what,
+        measured: rows::row(row).and_then(|row| report::to_floor(results, row, work)),
+        limit,
+        unit: " × floor",
+        note: String::new(),
+    };
+    let to_peer = |what, row: &str, job, work, limit| {
+        let best = best_peer(results, job, work);
+        Target {
+            what,
+            measured: best.and_then(|(_, peer)| Some(added(results, row, work)? / peer)),
+            limit,
+            unit: " × peer",
+            note: best.map_or_else(String::new, |(name, _)| name.into()),
+        }
+    };
+    let to_opensnoop = |what, row: &str| {
+        let peer = added(results, "libbpf-tools opensnoop", Work::Open);
+        Target {
+            what,
+            measured: peer.and_then(|peer| Some(added(results, row, Work::Open)? / peer)),
+            limit: 0.125,
+            unit: " × opensnoop",
+            note: String::new(),
+        }
+    };
+    let lost = |what, name| {
+        let storm = storms.iter().find(|storm| storm.name == name);
+        let outcome = storm.and_then(|storm| storm.outcome.as_ref().ok());
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        let lost = |count: u64| count as f64;
+        Target {
+            what,
+            // What is not shown is lost, whatever the ledger says.
+            measured: outcome.map(|outcome| lost(outcome.opens.saturating_sub(outcome.shown))),
+            limit: 0.0,
+            unit: " lost",
+            note: outcome.map_or_else(String::new, |outcome| {
+                format!("of {}", stats::thousands(lost(outcome.opens)))
+            }),
+        }
+    };
+    let untraced = stats::median(&results.figures(UNTRACED, Work::Exec));
+    let exec = added(results, "hello exec, text", Work::Exec);
+    vec![
+        to_floor("syscount, one call", "hello syscount", Work::Getppid, 1.15),
+        to_peer(
+            "syscount, against the best peer",
+            "hello syscount",
+            Job::Count,
+            Work::Getppid,
+            1.0,
+        ),
+        to_floor(
+            "syscount --by pid,syscall",
+            "hello syscount --by pid,syscall",
+            Work::Getppid,
+            2.0,
+        ),
+        to_floor(
+            "syscount --latency",
+            "hello syscount --latency",
+            Work::Getppid,
+            1.3,
+        ),
+        to_floor(
+            "selection by pid, syscount, not selected",
+            "hello syscount -p OTHER",
+            Work::Getppid,
+            1.15,
+        ),
+        to_floor(
+            "selection by pid, file, not selected",
+            "hello file -p OTHER",
+            Work::Open,
+            1.15,
+        ),
+        to_opensnoop("file, every open to a file as text", "hello file, text"),
+        to_opensnoop("file, every open to a file as JSON", "hello file, JSON"),
+        Target {
+            what: "file by fexit, calls that open nothing",
+            measured: other.fexit.as_ref().map(|(ratio, _)| *ratio),
+            limit: 1.02,
+            unit: " × untraced",
+            note: other.fexit.as_ref().map_or_else(
+                || "`make bench-vm`".into(),
+                |(_, release)| format!("Linux {release}"),
+            ),
+        },
+        lost("storm of opens, text", "hello file, text"),
+        lost("storm of opens, JSON", "hello file, JSON"),
+        Target {
+            what: "exec, one vfork, exec and wait",
+            measured: exec
+                .zip(untraced)
+                .map(|(added, untraced)| added / untraced * 100.0),
+            limit: 5.0,
+            unit: " %",
+            note: String::new(),
+        },
+        worst(
+            results,
+            "start to attached, slowest mode",
+            60.0,
+            " ms",
+            |row| stats::median(&row.starts),
+        ),
+        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+        worst(results, "peak memory, largest mode", 16.0, " MiB", |row| {
+            let process = row.memory.process;
+            (process > 0).then_some(process as f64 / 1024.0)
+        }),
+        Target {
+            what: "static binary",
+            measured: other.size.map(|bytes| bytes / f64::from(1 << 20)),
+            limit: 4.0,
+            unit: " MiB",
+            note: String::new(),
+        },
+    ]
+}
+
+/// The largest of hello's rows.
+fn worst(
+    results: &Results,
+    what: &'static str,
+    limit: f64,
+    unit: &'static str,
+    of: impl Fn(&crate::measure::Measured) -> Option<f64>,
+) -> Target {
+    let hello = ROWS
+        .iter()
+        .filter(|row| matches!(row.tracing, Tracing::Hello(_)));
+    let worst = hello
+        .filter_map(|row| Some((of(results.of(row.name)?)?, row.name)))
+        .max_by(|one, other| one.0.total_cmp(&other.0));
+    Target {
+        what,
+        measured: worst.map(|(value, _)| value),
+        limit,
+        unit,
+        note: worst.map_or_else(String::new, |(_, name)| name.into()),
+    }
+}
