@@ -12,6 +12,8 @@ mod everywhere;
 mod exec;
 mod exec_work;
 mod file;
+mod load;
+mod load_work;
 mod matrix;
 mod options;
 mod paths;
@@ -109,6 +111,7 @@ fn trials() -> Vec<Trial> {
         ("start", start::TESTS),
         ("syscount", syscount::TESTS),
         ("exec", exec::TESTS),
+        ("load", load::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {

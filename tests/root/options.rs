@@ -15,7 +15,6 @@ use crate::run::hello;
 use crate::run::me;
 use crate::run::see;
 use crate::run::stale_instances;
-use crate::run::storm;
 use crate::run::workload;
 
 pub(crate) const TESTS: &[Test] = &[
@@ -35,10 +34,6 @@ pub(crate) const TESTS: &[Test] = &[
     ("pin_of_another_shape", pin_of_another_shape),
     ("pin_needs_a_bpffs", pin_needs_a_bpffs),
     ("pin_is_for_one_at_a_time", pin_is_for_one_at_a_time),
-    (
-        "a_tiny_buffer_loses_to_the_unit",
-        a_tiny_buffer_loses_to_the_unit,
-    ),
     ("paths_that_are_not_in_memory", paths_that_are_not_in_memory),
     ("hostile_names", hostile_names),
     ("btf_file", btf_file),
@@ -341,40 +336,6 @@ fn pin_needs_a_bpffs() -> Check {
         "{}",
         seen.stderr
     );
-    Ok(())
-}
-
-fn a_tiny_buffer_loses_to_the_unit() -> Check {
-    let (words, events) = storm();
-    for transport in ["ring", "perf"] {
-        let mut options = vec!["--mode", "tail", "-o", "json", "--strict"];
-        options.extend(["--buffer-size", "4096", "--transport", transport]);
-        let seen = see(&mut workload(&options, &["storm", &words]))?;
-        // ledger() checks the sums.
-        let ledger = seen.ledger()?;
-        ensure!(
-            ledger.lost > 0,
-            "{transport}: nothing was lost by 4 KiB? {ledger:?}"
-        );
-        // Newer kernels also skip a run now and then, and say so.
-        let reasons = ["buffer_full", "nested"].map(|reason| ledger.raw["lost"][reason].as_u64());
-        let lost: u64 = reasons.into_iter().flatten().sum();
-        ensure!(lost == ledger.lost, "{transport}: {ledger:?}");
-        ensure!(
-            ledger.printed + ledger.lost >= events,
-            "{transport}: {ledger:?}"
-        );
-        ensure!(
-            seen.status == Some(3),
-            "{transport}: --strict: {:?}",
-            seen.status
-        );
-        ensure!(
-            seen.stderr.contains("buffer full"),
-            "{transport}: {}",
-            seen.stderr
-        );
-    }
     Ok(())
 }
 

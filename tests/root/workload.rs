@@ -40,6 +40,7 @@ pub(crate) fn run(words: &[String]) -> ! {
     match words[0].as_str() {
         "nothing" => {}
         "life" => crate::exec_work::run(&words[1..]),
+        "load" => crate::load_work::run(&words[1..]),
         // By its interpreter line, which can have one word only.
         script if script.ends_with("/script") || script == "./script" => {}
         "exit" => exit(i32::try_from(number(1)).unwrap_or(1)),
@@ -320,7 +321,7 @@ fn spawn(words: &[&str]) {
     }
 }
 
-fn fail_to_exec() {
+pub(crate) fn fail_to_exec() {
     let argv = [std::ptr::null::<libc::c_char>()];
     native(
         libc::SYS_execve as usize,

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! Nothing is lost in silence, however fast events come and however slow hello is:
+//! the number of events is known, and each is counted, printed or told as lost.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::io::BufRead as _;
+use std::io::BufReader;
+use std::io::Read as _;
+use std::io::Seek as _;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::Duration;
+
+use libbpf_rs::MapCore as _;
+use libbpf_rs::MapHandle;
+use libbpf_rs::MapType;
+use nix::libc;
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use crate::matrix::count;
+use crate::matrix::why_not;
+use crate::run::Check;
+use crate::run::Ledger;
+use crate::run::Running;
+use crate::run::Seen;
+use crate::run::Test;
+use crate::run::Waiting;
+use crate::run::ensure;
+use crate::run::hello;
+use crate::run::me;
+use crate::run::storm;
+
+pub(crate) const TESTS: &[Test] = &[
+    ("every_axis_on_two_cpus", every_axis_on_two_cpus),
+    (
+        "a_tiny_buffer_loses_to_the_unit",
+        a_tiny_buffer_loses_to_the_unit,
+    ),
+    ("hello_stopped", hello_stopped),
+    ("hello_hardly_gets_a_cpu", hello_hardly_gets_a_cpu),
+    ("short_lives_leave_nothing", short_lives_leave_nothing),
+];
+
+/// An emulated CPU takes its time: a number of events for it, and one for a real one.
+fn scaled(emulated: u64, real: u64) -> u64 {
+    if env::var_os("HELLO_VM").is_some() {
+        emulated
+    } else {
+        real
+    }
+}
+
+/// Runs of programs that the kernel has skipped. Newer kernels do so now and then, and
+/// nobody knows whether such a run would have concerned the workload.
+fn nested(ledger: &Ledger) -> u64 {
+    ledger.raw["lost"]["nested"].as_u64().unwrap_or(0)
+}
+
+/// The sums hold, and what was not filtered out are these events.
+fn accounts_for(seen: &Seen, want: u64) -> Result<Ledger, String> {
+    let ledger = seen.ledger()?;
+    let all = ledger.raw["seen"].as_u64().unwrap_or(0);
+    let kept = all - ledger.filtered;
+    ensure!(
+        kept >= want && kept - nested(&ledger) <= want,
+        "{kept} events, not {want}: {} {}",
+        ledger.raw,
+        seen.stderr
+    );
+    Ok(ledger)
+}
+
+/// Axes to count by: each, and some together.
+const AXES: &[&str] = &[
+    "syscall",
+    "uid",
+    "pid",
+    "comm",
+    "cgroup",
+    "container",
+    "errno",
+    "syscall,pid",
+    "comm,errno",
+    "syscall,uid,pid,comm,cgroup,container,errno",
+];
+
+/// getppid by two processes at the same time, by all that calls can be counted by, once
+/// without and once with times: a hello for each, all on the same calls.
+fn every_axis_on_two_cpus() -> Check {
+    let calls = scaled(10_007, 1_000_003);
+    for what in ["--syscalls", "--histogram"] {
+        let target = Waiting::start(&["load", "both", "getppid", &calls.to_string()])?;
+        let start = |by: &&'static str| {
+            let options = ["--mode", "syscount", what, "getppid", "--by", by];
+            let mut command = hello(&options);
+            command.args(["--follow", "-i", "10m"]);
+            let watch = Watch::start(&mut command, &target, 2 * calls)?;
+            Ok::<_, String>((*by, watch))
+        };
+        let watches: Vec<_> = AXES.iter().map(start).collect::<Result<_, _>>()?;
+        target.go()?;
+        for (by, watch) in watches {
+            let counted = counted(watch, by, calls);
+            counted.map_err(|error| format!("--by {by} {what}: {error}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows with all calls of each process, or of both; all have returned, none with an error.
+fn counted(watch: Watch, by: &str, calls: u64) -> Check {
+    let (seen, ledger) = watch.sums_hold(0)?;
+    let nested = nested(&ledger);
+    let (rows, spreads) = (seen.of_type("count")?, seen.of_type("histogram")?);
+    let (number, want) = if by.contains("pid") {
+        (2, calls)
+    } else {
+        (1, 2 * calls)
+    };
+    ensure!(rows.len() == number, "{} rows: {rows:?}", rows.len());
+    let is_whole = |got: u64| got <= want && got >= want - nested;
+    for row in &rows {
+        let none = |field: &str| row[field].as_u64().unwrap_or(0) <= nested;
+        ensure!(is_whole(count(row)), "{} of {want}: {row}", count(row));
+        ensure!(none("errors") && none("in_flight"), "{row}");
+    }
+    for spread in &spreads {
+        let buckets = spread["buckets"].as_array().ok_or("no buckets")?;
+        let sum = buckets.iter().map(count).sum();
+        ensure!(is_whole(sum), "{sum} times of {want}: {spread}");
+        ensure!(is_whole(count(spread)), "{spread}");
+    }
+    let is_timed = seen.stdout.contains("max_ns");
+    ensure!(
+        spreads.len() == if is_timed { number } else { 0 },
+        "{spreads:?}"
+    );
+    Ok(())
+}
+
+/// hello on a process that waits, with its output in a file: a pipe would fill, and
+/// hello would wait for its reader.
+struct Watch {
+    running: Running,
+    out: File,
+    events: u64,
+}
+
+impl Watch {
+    /// `events`: how many the process will make that pass the filters.
+    fn start(command: &mut Command, target: &Waiting, events: u64) -> Result<Self, String> {
+        let path = format!("/tmp/hello-test-out-{}", target.pid());
+        let mut how = File::options();
+        how.read(true).write(true).create_new(true);
+        let out = how.open(&path).map_err(|error| error.to_string())?;
+        let _ = fs::remove_file(&path);
+        let copy = out.try_clone().map_err(|error| error.to_string())?;
+        command.args(["-o", "json", "-p", &target.pid()]);
+        command.stdin(Stdio::null()).stdout(copy);
+        let mut running = Running::start_as_is(command)?;
+        running.attached()?;
+        Ok(Self {
+            running,
+            out,
+            events,
+        })
+    }
+
+    fn finish(mut self) -> Result<Seen, String> {
+        let mut seen = self.running.finish()?;
+        self.out.rewind().map_err(|error| error.to_string())?;
+        let read = self.out.read_to_string(&mut seen.stdout);
+        read.map_err(|error| error.to_string())?;
+        Ok(seen)
+    }
+
+    /// Waits for its end, and for all events to be accounted for.
+    fn sums_hold(self, status: i32) -> Result<(Seen, Ledger), String> {
+        let events = self.events;
+        let seen = self.finish()?;
+        let ledger = accounts_for(&seen, events)?;
+        ensure!(
+            seen.status == Some(status),
+            "{:?} {}",
+            seen.status,
+            seen.stderr
+        );
+        Ok((seen, ledger))
+    }
+}
+
+/// Lets a workload go on, or end, without waiting for it.
+fn go(target: &mut Waiting) -> Check {
+    let stdin = target.0.stdin.as_mut().ok_or("no stdin")?;
+    stdin.write_all(b"go\n").map_err(|error| error.to_string())
+}
+
+/// Modes of events, what makes one, and how many more there are than asked for: all
+/// that follow a process see its end, as a call or as what it is.
+const EVENTS: &[(&str, &str, u64)] = &[
+    ("file", "open", 0),
+    ("exec", "exec", 1),
+    ("buffer", "exec", 0),
+    ("tail", "getppid", 1),
+];
+
+fn a_tiny_buffer_loses_to_the_unit() -> Check {
+    let (words, events) = storm();
+    for (mode, kind, more) in EVENTS {
+        for (transport, strict) in [("ring", true), ("perf", false)] {
+            let target = Waiting::start(&["load", "one", kind, &words])?;
+            let mut command = hello(&["--mode", mode, "--transport", transport]);
+            command.args(["--buffer-size", "4096"]);
+            command.args(strict.then_some("--strict"));
+            let watch = Watch::start(&mut command, &target, events + more)?;
+            target.go()?;
+            let held = watch.sums_hold(if strict { 3 } else { 0 });
+            let (_, ledger) = held.map_err(|error| format!("{mode} {transport}: {error}"))?;
+            // Newer kernels also skip a run now and then, and say so.
+            let full = ledger.raw["lost"]["buffer_full"].as_u64().unwrap_or(0);
+            ensure!(
+                full > 0 && full + nested(&ledger) == ledger.lost,
+                "{mode} {transport}: {}",
+                ledger.raw
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Starts a hello of each kind, each on a workload of its own.
+fn watch_all(
+    words: &[&str],
+    rest: &[&str],
+    events: u64,
+    change: impl Fn(&mut Command),
+) -> Result<Vec<(Waiting, Watch)>, String> {
+    let counts = [("syscount", "getppid", 0)];
+    let mut all = Vec::new();
+    for (index, (mode, kind, more)) in EVENTS.iter().chain(&counts).enumerate() {
+        let words = [&["load"], words, &[kind], rest].concat();
+        let target = Waiting::start(&words)?;
+        let mut command = hello(&["--mode", mode]);
+        if *mode == "syscount" {
+            command.args(["--latency", "--by", "pid,errno", "--syscalls", "getppid"]);
+        } else {
+            command.args(["--transport", ["ring", "perf"][index % 2]]);
+        }
+        change(&mut command);
+        // The pauses of a workload are calls too.
+        let pauses = match (*mode, rest) {
+            ("tail", [lots, _]) => lots.parse().unwrap_or(0),
+            _ => 0,
+        };
+        let watch = Watch::start(&mut command, &target, events + more + pauses)?;
+        all.push((target, watch));
+    }
+    Ok(all)
+}
+
+fn wait_for_workloads(all: Vec<(Waiting, Watch)>) -> Result<Vec<Watch>, String> {
+    let mut watches = Vec::new();
+    for (mut target, watch) in all {
+        target.0.wait().map_err(|error| error.to_string())?;
+        watches.push(watch);
+    }
+    Ok(watches)
+}
+
+/// For longer than any buffer lasts.
+fn hello_stopped() -> Check {
+    // Six seconds and more, as each lot is followed by a pause.
+    let (lots, calls) = (601, scaled(31, 151));
+    let rest = [lots.to_string(), calls.to_string()];
+    let rest = rest.each_ref().map(String::as_str);
+    let mut all = watch_all(&["paced"], &rest, lots * calls, |_| {})?;
+    for (target, _) in &mut all {
+        go(target)?;
+    }
+    sleep(Duration::from_millis(500));
+    for (_, watch) in &all {
+        watch.running.signal(Signal::SIGSTOP);
+    }
+    sleep(Duration::from_secs(5));
+    for (_, watch) in &all {
+        watch.running.signal(Signal::SIGCONT);
+    }
+    for watch in wait_for_workloads(all)? {
+        let (seen, ledger) = watch.sums_hold(0)?;
+        let counts = seen.stderr.contains("syscount");
+        ensure!(counts || ledger.lost > 0, "it ran on: {}", seen.stderr);
+    }
+    Ok(())
+}
+
+/// Busy CPUs until dropped.
+struct Busy(Vec<std::process::Child>);
+
+impl Busy {
+    fn start() -> Result<Self, String> {
+        let spin = |_| {
+            Command::new(me())
+                .args(["workload", "load", "spin"])
+                .spawn()
+        };
+        let all: std::io::Result<_> = (0..2).map(spin).collect();
+        Ok(Self(all.map_err(|error| error.to_string())?))
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+fn hello_hardly_gets_a_cpu() -> Check {
+    let (words, events) = storm();
+    let all = watch_all(&["one"], &[&words], events, |command| {
+        // SAFETY: setpriority(2) only, between fork and exec.
+        unsafe {
+            command.pre_exec(|| {
+                libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+                Ok(())
+            });
+        }
+    });
+    let mut all = all?;
+    let busy = Busy::start()?;
+    for (target, _) in &mut all {
+        go(target)?;
+    }
+    let watches = wait_for_workloads(all)?;
+    drop(busy);
+    for watch in watches {
+        watch.sums_hold(0)?;
+    }
+    Ok(())
+}
+
+/// How many keys hello's hash maps have, while it runs: all but those of counters.
+fn keys(hello: Pid) -> Result<BTreeMap<String, usize>, String> {
+    let mut keys = BTreeMap::new();
+    let folder = fs::read_dir(format!("/proc/{hello}/fdinfo"));
+    for fd in folder.map_err(|error| error.to_string())?.flatten() {
+        let info = fs::read_to_string(fd.path()).unwrap_or_default();
+        let id = info.lines().find_map(|line| line.strip_prefix("map_id:"));
+        let Some(id) = id.and_then(|id| id.trim().parse().ok()) else {
+            continue;
+        };
+        let map = MapHandle::from_map_id(id).map_err(|error| error.to_string())?;
+        let name = map.name().to_string_lossy().into_owned();
+        if map.map_type() == MapType::Hash && !name.starts_with("syscount_") {
+            keys.insert(name, map.keys().count());
+        }
+    }
+    Ok(keys)
+}
+
+/// Processes and threads that are gone at once: each is told or counted as lost, and
+/// nothing that hello kept of them stays in the kernel.
+fn short_lives_leave_nothing() -> Check {
+    let [execs, forks, threads, killed] = [
+        scaled(101, 10_007),
+        scaled(211, 39_989),
+        scaled(53, 1009),
+        scaled(3, 23),
+    ];
+    let folder = format!("/tmp/hello-test-births-{}", std::process::id());
+    fs::create_dir(&folder).map_err(|error| error.to_string())?;
+    let fifo = nix::unistd::mkfifo(
+        format!("{folder}/fifo").as_str(),
+        nix::sys::stat::Mode::S_IRWXU,
+    );
+    let result = fifo
+        .map_err(|error| error.to_string())
+        .and_then(|()| short_lives(&folder, [execs, forks, threads, killed]));
+    let _ = fs::remove_dir_all(&folder);
+    result
+}
+
+fn short_lives(folder: &str, numbers: [u64; 4]) -> Check {
+    let [execs, forks, threads, killed] = numbers;
+    let words = numbers.map(|number| number.to_string());
+    let [a, b, c, d] = words.each_ref().map(String::as_str);
+    let mut target = Waiting::start(&["load", "births", folder, a, b, c, d])?;
+    // By each of two, and those two and the first.
+    let lives = 2 * (execs + forks + killed) + 3;
+    let opens = 2 * (forks + threads + killed);
+    println!("load: {lives} processes, {} threads", 2 * threads);
+    let mut watches = Vec::new();
+    let mut watch = |options: &[&str], events: u64| -> Check {
+        let mut command = hello(options);
+        command.arg("--follow");
+        watches.push(Watch::start(&mut command, &target, events)?);
+        Ok(())
+    };
+    watch(&["--mode", "exec"], 2 * execs + lives)?;
+    for hook in ["raw_tp", "tracepoint", "kprobe", "fentry"] {
+        if why_not(hook).is_none() {
+            let options = ["--mode", "file", "--latency", "--attach", hook];
+            let paths = ["--path", "/nonexistent", "--path", folder];
+            watch(&[&options[..], &paths].concat(), opens)?;
+        }
+    }
+    let timed = ["--mode", "syscount", "--latency"];
+    let pick = ["--syscalls", "execve,exit_group"];
+    // The killed do not come to their exit_group.
+    let calls = 2 * execs + lives - 2 * killed;
+    watch(&[&timed[..], &["--by", "syscall"], &pick].concat(), calls)?;
+    watch(&[&timed[..], &["--by", "uid,errno"], &pick].concat(), calls)?;
+
+    let before: Vec<_> = watches
+        .iter()
+        .map(|watch| keys(watch.running.pid()))
+        .collect::<Result<_, _>>()?;
+    go(&mut target)?;
+    let out = target.0.stdout.as_mut().ok_or("no stdout")?;
+    let mut line = String::new();
+    let read = BufReader::new(out).read_line(&mut line);
+    ensure!(read.is_ok() && line == "born\n", "{line:?}");
+    let after: Vec<_> = watches
+        .iter()
+        .map(|watch| keys(watch.running.pid()))
+        .collect::<Result<_, _>>()?;
+    target.go()?;
+    for ((watch, before), after) in watches.into_iter().zip(before).zip(after) {
+        let (_, ledger) = watch.sums_hold(0)?;
+        // One more is the workload itself, which makes calls now.
+        let room = 1 + usize::try_from(nested(&ledger)).unwrap_or(0);
+        for (map, keys) in after {
+            let then = before.get(&map).copied().unwrap_or(0);
+            ensure!(keys <= then + room, "{map}: {then} keys, then {keys}");
+        }
+    }
+    Ok(())
+}
