@@ -56,13 +56,13 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     };
     let mut setup = Setup::at(&INFO, calls);
     setup.config.count_by = counts::bits(&axes);
-    setup.pins = counts::pins(STORES, &axes, false);
     setup.sizes = vec![("map_counts", Size::Entries(counts::room(cx, KEY_BYTES)))];
     // The book's dictionary: always all since the start.
     let look = Look {
         cumulative: true,
         ..Look::default()
     };
+    setup.pins = counts::pins(STORES, &axes, &look);
     let source = RefCell::new(Counts::new(cx, STORES.into(), axes, Order::Id, look)?);
     let mut storage = session::storage();
     Session::start(

@@ -75,7 +75,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.count_by = counts::bits(&axes);
     setup.config.pick = u32::from(!setup.calls.is_empty());
     let stores = plan(cx, &axes, &look, &mut setup);
-    setup.pins = counts::pins(&stores, &axes, look.failed);
+    setup.pins = counts::pins(&stores, &axes, &look);
     let source = RefCell::new(Counts::new(cx, stores, axes, Order::Count, look)?);
     let mut storage = session::storage();
     Session::start(

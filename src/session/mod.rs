@@ -140,6 +140,14 @@ impl Setup {
             })
     }
 
+    /// How many keys the map is to have room for, if that is known only now.
+    fn entries(&self, map: &str) -> Option<u32> {
+        self.sizes.iter().find_map(|(name, size)| match *size {
+            Size::Entries(entries) if *name == map => Some(entries),
+            _ => None,
+        })
+    }
+
     /// A mode that runs at these calls only.
     pub fn at(mode: &'static ModeInfo, calls: Vec<Call>) -> Self {
         Self {

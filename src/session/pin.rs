@@ -91,13 +91,12 @@ impl Pins {
                 ))
                 .into());
             }
-            if cx
-                .args
-                .max_entries
-                .is_some_and(|wanted| pinned.max_entries() != wanted)
+            if cx.args.max_entries.is_some()
+                && let Some(wanted) = setup.entries(name)
+                && pinned.max_entries() != wanted
             {
                 return Err(PinError(format!(
-                    "{} has room for {} keys, which --max-entries cannot change: give --pin another folder, or remove it",
+                    "{} has room for {} keys, not {wanted}, and --max-entries cannot change that: give --pin another folder, or remove it",
                     path.display(),
                     pinned.max_entries()
                 ))

@@ -31,6 +31,8 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("numbers_that_no_table_has", numbers_that_no_table_has),
     ("pin_goes_on", pin_goes_on),
+    ("pins_of_what_is_watched", pins_of_what_is_watched),
+    ("pins_and_their_room", pins_and_their_room),
     ("pin_of_another_shape", pin_of_another_shape),
     ("pin_needs_a_bpffs", pin_needs_a_bpffs),
     ("pin_is_for_one_at_a_time", pin_is_for_one_at_a_time),
@@ -293,6 +295,73 @@ fn pin_goes_on() -> Check {
             ensure!(Path::new(&dir.0).join(file).exists(), "{file} is pinned");
         }
     }
+    Ok(())
+}
+
+/// Counters with times are not those without, though their keys are the same.
+fn pins_of_what_is_watched() -> Check {
+    let dir = PinDir::new();
+    let by_call = ["--by", "syscall"].as_slice();
+    for by in [by_call, &["--by", "syscall,errno"]] {
+        for (latency, native, compat, sums) in [
+            (true, 53, 101, [53, 101]),
+            (false, 11, 23, [11, 23]),
+            (true, 7, 13, [60, 114]),
+            (false, 3, 5, [14, 28]),
+        ] {
+            let mut options = vec!["--mode", "syscount", "-o", "json", "--pin", &dir.0];
+            options.extend(["--syscalls", "getppid"]);
+            options.extend(by);
+            options.extend(latency.then_some("--latency"));
+            let words = ["calls", &native.to_string(), &compat.to_string()];
+            let seen = see(&mut workload(&options, &words))?;
+            let rows = seen.of_type("count")?;
+            for (abi, sum) in ["x86_64", "i386"].iter().zip(sums) {
+                let row = rows.iter().find(|row| row["abi"] == *abi);
+                let row = row.ok_or_else(|| format!("{abi}: {rows:?}"))?;
+                ensure!(count(row) == sum, "{options:?}: {row}");
+                let has_times = row["p50_ns"].is_u64() && row["p99_ns"].is_u64();
+                ensure!(has_times == latency, "{options:?}: {row}");
+            }
+            ensure!(rows.len() == 2, "{options:?}: {rows:?}");
+            let ledger = seen.ledger()?;
+            ensure!(
+                ledger.printed == native + compat,
+                "the ledger is of this run: {}",
+                seen.stdout
+            );
+        }
+    }
+    Ok(())
+}
+
+fn pins_and_their_room() -> Check {
+    let dir = PinDir::new();
+    let run = |room: &str| {
+        see(&mut workload(
+            &[
+                "--mode",
+                "syscount",
+                "--latency",
+                "--max-entries",
+                room,
+                "--pin",
+                &dir.0,
+            ],
+            &["nothing"],
+        ))
+    };
+    for round in 1..=2 {
+        let seen = run("1009")?;
+        ensure!(seen.status == Some(0), "{round}: {}", seen.stderr);
+    }
+    let seen = run("2003")?;
+    ensure!(
+        seen.status == Some(125) && seen.stderr.contains("has room for 1009 keys, not 2003"),
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
     Ok(())
 }
 

@@ -90,16 +90,18 @@ pub(super) fn room(cx: &Context, bytes: u32) -> u32 {
 }
 
 /// The names of the pinned files: counters by other axes are other counters, and so
-/// are those of failed calls only.
-pub(super) fn pins(stores: &[Store], axes: &[Axis], failed: bool) -> Vec<(&'static str, String)> {
+/// are those of failed calls only and those with times. Results are watched where an axis
+/// or one of these needs them, and so are in the name already.
+pub(super) fn pins(stores: &[Store], axes: &[Axis], look: &Look) -> Vec<(&'static str, String)> {
     let by: Vec<String> = axes
         .iter()
         .map(|axis| format!("{axis:?}").to_lowercase())
         .collect();
-    let failed = if failed { "_failed" } else { "" };
+    let failed = if look.failed { "_failed" } else { "" };
+    let timed = if look.times { "_timed" } else { "" };
     stores
         .iter()
-        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}", by.join("_"))))
+        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}{timed}", by.join("_"))))
         .collect()
 }
 

@@ -154,7 +154,7 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                     };
                     let calls = wire::sum_u64(&map, &index.to_ne_bytes())?;
                     if calls > 0 {
-                        all.entry(bytes(&key)).or_default().calls = calls;
+                        all.entry(bytes(&key)).or_default().calls += calls;
                     }
                 }
             }
@@ -170,7 +170,7 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                         }
                     }
                     if tally.calls > 0 {
-                        all.insert(native(index), tally);
+                        all.entry(native(index)).or_default().join(&tally);
                     }
                 }
             }
@@ -178,7 +178,7 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                 for key in map.keys() {
                     let calls = wire::sum_u64(&map, &key)?;
                     if calls > 0 {
-                        all.entry(bytes(&wire::decode(&key)?)).or_default().calls = calls;
+                        all.entry(bytes(&wire::decode(&key)?)).or_default().calls += calls;
                     }
                 }
             }
@@ -190,7 +190,9 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                         tally.add(&wire::decode(cpu)?, epoch);
                     }
                     if tally.calls > 0 {
-                        all.insert(bytes(&wire::decode(&key)?), tally);
+                        all.entry(bytes(&wire::decode(&key)?))
+                            .or_default()
+                            .join(&tally);
                     }
                 }
             }
