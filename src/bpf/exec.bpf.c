@@ -47,12 +47,14 @@ static __always_inline void tell_end(void *ctx, struct task_struct *task,
 			event.program = 0;
 		bpf_map_delete_elem(&exec_programs, &tgid);
 	}
-	ledger = hello_begin();
+	/* Which thread is the last is chance: the end is the process's, and so is its name. */
+	ledger = hello_begin_as(NULL, HELLO_PROCESS);
 	if (!ledger)
 		return;
 	if (!event.program)
 		hello_count(&ledger->unmatched);
 	hello_task_here(&event.task);
+	__builtin_memcpy(event.task.comm, event.task.process, sizeof(event.task.comm));
 	event.euid = BPF_CORE_READ(task, cred, euid.val);
 	event.lifetime_ns = event.task.ktime - BPF_CORE_READ(leader, start_time);
 	if (BPF_CORE_READ(leader, flags) & PF_FORKNOEXEC)

@@ -91,8 +91,14 @@ static __always_inline bool hello_is_io_worker(struct task_struct *task)
 	return BPF_CORE_READ(task, flags) & PF_IO_WORKER;
 }
 
+/* Whose name --comm is compared with. */
+enum hello_named {
+	HELLO_THREAD,
+	HELLO_PROCESS, /* its first thread's, which is there until the last has ended */
+};
+
 /* The filters, cheapest first. */
-static __always_inline bool hello_selected_of(struct hello_here *here)
+static __always_inline bool hello_selected_as(struct hello_here *here, enum hello_named named)
 {
 	u32 tgid = hello_tgid_here(here);
 
@@ -120,7 +126,7 @@ static __always_inline bool hello_selected_of(struct hello_here *here)
 		struct task_struct *task = (void *)bpf_get_current_task();
 		struct hello_comm comm = {};
 
-		if (hello_is_io_worker(task))
+		if (named == HELLO_PROCESS || hello_is_io_worker(task))
 			BPF_CORE_READ_INTO(&comm.text, task, group_leader, comm);
 		else
 			bpf_get_current_comm(&comm, sizeof(comm));
@@ -132,24 +138,30 @@ static __always_inline bool hello_selected_of(struct hello_here *here)
 
 static __always_inline bool hello_selected(void)
 {
-	return hello_selected_of(NULL);
+	return hello_selected_as(NULL, HELLO_THREAD);
 }
 
 /*
  * Books an event as seen. Returns the ledger if it passes the filters, NULL if
  * it ends here as filtered.
  */
-static __always_inline struct hello_ledger *hello_begin_of(struct hello_here *here)
+static __always_inline struct hello_ledger *hello_begin_as(struct hello_here *here,
+							   enum hello_named named)
 {
 	struct hello_ledger *ledger = hello_ledger_here();
 
 	if (!ledger)
 		return NULL;
 	hello_count(&ledger->seen);
-	if (hello_selected_of(here))
+	if (hello_selected_as(here, named))
 		return ledger;
 	hello_count(&ledger->filtered);
 	return NULL;
+}
+
+static __always_inline struct hello_ledger *hello_begin_of(struct hello_here *here)
+{
+	return hello_begin_as(here, HELLO_THREAD);
 }
 
 static __always_inline struct hello_ledger *hello_begin(void)

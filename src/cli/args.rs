@@ -60,7 +60,8 @@ pub struct Args {
     )]
     pub uid: Vec<String>,
 
-    /// Only these commands: the thread's name, at most 15 bytes, exact
+    /// Only these commands: the thread's name, of a process that ends its first thread's; at most
+    /// 15 bytes, exact
     #[arg(short, long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Selection",
           value_parser = parse_comm)]
     pub comm: Vec<String>,

@@ -33,6 +33,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("perf_records_end_at_64k", perf_records_end_at_64k),
     ("columns", columns),
     ("threads_that_end_together", threads_that_end_together),
+    (
+        "ends_have_the_name_of_the_process",
+        ends_have_the_name_of_the_process,
+    ),
     ("programs_that_were_filtered", programs_that_were_filtered),
 ];
 
@@ -597,6 +601,23 @@ fn threads_that_end_together() -> Check {
         "{ends} ends of {times}: {}",
         seen.stderr
     );
+    Ok(())
+}
+
+/// … whichever of its threads was the last, and whatever that was called.
+fn ends_have_the_name_of_the_process() -> Check {
+    for (name, want) in [("browser", 23), ("ThreadPoolForeg", 0)] {
+        for what in [&["--event", "exit"][..], &["--failed-exits"]] {
+            let options = [JSON, what, &["--comm", name]].concat();
+            let seen = see(&mut workload(&options, &["last-threads", "23"]))?;
+            let ends = seen.of_type("exec")?;
+            ensure!(ends.len() == want, "{options:?}: {}", seen.stderr);
+            for end in &ends {
+                has(end, &[("comm", name.into()), ("exit_code", 7.into())])?;
+            }
+            ensure!(seen.ledger()?.lost == 0, "{}", seen.stderr);
+        }
+    }
     Ok(())
 }
 

@@ -77,6 +77,7 @@ pub(crate) fn run(words: &[String]) -> ! {
         }
         "opens" => opens(&words[1]),
         "thread-pairs" => thread_pairs(number(1)),
+        "last-threads" => last_threads(number(1)),
         "unshared" => unshared(number(1)),
         "thread-name" => thread_name(),
         // Failing execs, N by each of two processes on CPUs of their own.
@@ -351,6 +352,29 @@ fn thread_pairs(times: u64) {
                 });
                 both.wait();
                 exit_thread();
+            }
+            Ok(nix::unistd::ForkResult::Parent { child }) => {
+                let _ = nix::sys::wait::waitpid(child, None);
+            }
+            Err(_) => exit(93),
+        }
+    }
+}
+
+/// N processes whose first thread ends before the last one, which has another name.
+fn last_threads(times: u64) {
+    for _ in 0..times {
+        // SAFETY: one thread.
+        match unsafe { nix::unistd::fork() } {
+            Ok(nix::unistd::ForkResult::Child) => {
+                set_name(c"browser");
+                std::thread::spawn(|| {
+                    set_name(c"ThreadPoolForeg");
+                    std::thread::sleep(std::time::Duration::from_millis(20));
+                    // SAFETY: ends the process.
+                    unsafe { libc::_exit(7) };
+                });
+                native(libc::SYS_exit as usize, [0; 4]);
             }
             Ok(nix::unistd::ForkResult::Parent { child }) => {
                 let _ = nix::sys::wait::waitpid(child, None);
