@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Bytes from a process, made harmless for a terminal.
 
+use crate::output::is_plain;
+
 /// Appends `bytes` to `out` as strace prints strings, without the quotes around
 /// them: `\n`, `\t`, `\"`, `\\`, other control bytes and whatever is not UTF-8 in
 /// octal. Valid UTF-8 stays, except what steers a terminal or the direction of
@@ -8,6 +10,9 @@
 ///
 /// A name can therefore neither move the cursor, nor hide a line, nor fake one.
 pub fn escape(out: &mut Vec<u8>, bytes: &[u8]) {
+    if is_plain(bytes) {
+        return out.extend_from_slice(bytes);
+    }
     for chunk in bytes.utf8_chunks() {
         let valid = chunk.valid();
         for (at, char) in valid.char_indices() {
@@ -49,6 +54,9 @@ pub fn quoted(out: &mut Vec<u8>, bytes: &[u8]) {
 /// Appends the content of a column that others follow, escaped; between quotes if it is
 /// empty or has a space, so that it stays one column and fakes no other.
 pub fn cell(out: &mut Vec<u8>, bytes: &[u8]) {
+    if !bytes.is_empty() && is_plain(bytes) && !bytes.contains(&b' ') {
+        return out.extend_from_slice(bytes);
+    }
     let start = out.len();
     escape(out, bytes);
     let has_space = String::from_utf8_lossy(&out[start..]).contains(char::is_whitespace);

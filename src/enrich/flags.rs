@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Names of open(2)'s flags, of errors and of signals.
 
+use std::io::Write as _;
+
 use nix::libc;
 use nix::sys::signal::Signal;
 use syscalls::Errno;
@@ -31,27 +33,29 @@ const FLAGS: &[(&str, i32)] = &[
     ("O_TRUNC", libc::O_TRUNC),
 ];
 
-/// `O_RDONLY|O_CLOEXEC`; bits without a name in hex at the end.
-pub fn open_flags(flags: u64) -> String {
-    let mut text = String::from(match flags & 3 {
-        0 => "O_RDONLY",
-        1 => "O_WRONLY",
-        2 => "O_RDWR",
-        _ => "O_ACCMODE",
+/// Appends `O_RDONLY|O_CLOEXEC`; bits without a name in hex at the end.
+pub fn open_flags(out: &mut Vec<u8>, flags: u64) {
+    out.extend_from_slice(match flags & 3 {
+        0 => b"O_RDONLY",
+        1 => b"O_WRONLY",
+        2 => b"O_RDWR",
+        _ => b"O_ACCMODE",
     });
     let mut rest = flags & !3;
     for (name, bits) in FLAGS {
+        if rest == 0 {
+            return;
+        }
         let bits = u64::from(bits.cast_unsigned());
         if bits != 0 && rest & bits == bits {
-            text.push('|');
-            text.push_str(name);
+            out.push(b'|');
+            out.extend_from_slice(name.as_bytes());
             rest &= !bits;
         }
     }
     if rest != 0 {
-        text.push_str(&format!("|{rest:#x}"));
+        let _ = write!(out, "|{rest:#x}");
     }
-    text
 }
 
 /// Do these flags of open(2) make a file, so that its mode means something?
@@ -60,27 +64,23 @@ pub fn makes_a_file(flags: u64) -> bool {
     flags & bits(libc::O_CREAT) != 0 || flags & bits(libc::O_TMPFILE) == bits(libc::O_TMPFILE)
 }
 
-/// Flags of name_to_handle_at(2): `AT_SYMLINK_FOLLOW|AT_EMPTY_PATH`, `0` for none.
-pub fn at_flags(flags: u64) -> String {
+/// Appends flags of name_to_handle_at(2): `AT_SYMLINK_FOLLOW|AT_EMPTY_PATH`, `0` for none.
+pub fn at_flags(out: &mut Vec<u8>, flags: u64) {
     let names = [
         (0x200, "AT_HANDLE_FID"),
         (0x400, "AT_SYMLINK_FOLLOW"),
         (0x1000, "AT_EMPTY_PATH"),
     ];
-    let mut texts: Vec<String> = names
-        .iter()
-        .filter(|(bit, _)| flags & bit != 0)
-        .map(|(_, name)| (*name).to_owned())
-        .collect();
-    let rest = flags & !0x1600;
-    if rest != 0 || texts.is_empty() {
-        texts.push(if rest == 0 {
-            "0".into()
-        } else {
-            format!("{rest:#x}")
-        });
+    let start = out.len();
+    for (_, name) in names.iter().filter(|(bit, _)| flags & bit != 0) {
+        out.extend_from_slice(name.as_bytes());
+        out.push(b'|');
     }
-    texts.join("|")
+    match flags & !0x1600 {
+        0 if out.len() > start => _ = out.pop(),
+        0 => out.push(b'0'),
+        rest => _ = write!(out, "{rest:#x}"),
+    }
 }
 
 /// `SIGKILL`; real-time signals by number: `SIG34`.
@@ -106,7 +106,12 @@ mod tests {
 
     #[test]
     fn flags() {
-        let of = |flags: i32| open_flags(u64::from(flags.cast_unsigned()));
+        let text = |append: fn(&mut Vec<u8>, u64), flags| {
+            let mut text = Vec::new();
+            append(&mut text, flags);
+            String::from_utf8(text).expect("ASCII")
+        };
+        let of = |flags: i32| text(open_flags, u64::from(flags.cast_unsigned()));
         assert_eq!(of(0), "O_RDONLY");
         assert_eq!(
             of(libc::O_WRONLY | libc::O_CREAT | libc::O_TRUNC),
@@ -116,7 +121,10 @@ mod tests {
         assert_eq!(of(libc::O_DSYNC), "O_RDONLY|O_DSYNC");
         assert_eq!(of(libc::O_TMPFILE | libc::O_RDWR), "O_RDWR|O_TMPFILE");
         assert_eq!(of(libc::O_DIRECTORY), "O_RDONLY|O_DIRECTORY");
-        assert_eq!(open_flags(1 << 40), "O_RDONLY|0x10000000000");
+        assert_eq!(text(open_flags, 1 << 40), "O_RDONLY|0x10000000000");
+        assert_eq!(text(at_flags, 0), "0");
+        assert_eq!(text(at_flags, 0x1000), "AT_EMPTY_PATH");
+        assert_eq!(text(at_flags, 0x1408), "AT_SYMLINK_FOLLOW|AT_EMPTY_PATH|0x8");
     }
 
     #[test]

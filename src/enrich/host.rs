@@ -6,13 +6,15 @@ use std::io::Write as _;
 use super::cgroups::Cgroups;
 use super::containers::Containers;
 use super::escape;
-use super::time;
+use super::stamp::Stamp;
+use super::stamp::Stamps;
 use super::time::Clock;
 use super::users::Users;
 use crate::cli::Args;
 use crate::cli::Time;
 use crate::output::Format;
 use crate::output::columns::Column;
+use crate::output::decimal;
 use crate::output::json::Object;
 use crate::wire;
 use crate::wire::types::hello_task;
@@ -70,6 +72,7 @@ pub struct Host {
     /// Somebody wants to see the control group of each event.
     with_cgroup: bool,
     last: Option<u64>,
+    stamps: Stamps,
 }
 
 impl Host {
@@ -85,6 +88,7 @@ impl Host {
             with_latency: args.latency,
             with_cgroup: json || args.names_column("CGROUP"),
             last: None,
+            stamps: Stamps::default(),
         }
     }
 
@@ -93,7 +97,7 @@ impl Host {
         let last = self.last.replace(task.ktime).unwrap_or(task.ktime);
         let when = When {
             style: self.time,
-            wall: self.clock.event(task.ktime, task.wall),
+            wall: self.stamps.of(self.clock.event(task.ktime, task.wall)),
             ktime: task.ktime,
             last,
         };
@@ -119,7 +123,7 @@ impl Host {
         let last = self.last.replace(ktime).unwrap_or(ktime);
         When {
             style: self.time,
-            wall: self.clock.wall(ktime),
+            wall: self.stamps.of(self.clock.wall(ktime)),
             ktime,
             last,
         }
@@ -130,8 +134,8 @@ impl Host {
 #[derive(Clone, Copy, Debug)]
 pub struct When {
     style: Time,
-    /// Time of day: CLOCK_REALTIME, ns.
-    wall: u64,
+    /// Time of day: CLOCK_REALTIME.
+    wall: Stamp,
     /// CLOCK_MONOTONIC, ns.
     ktime: u64,
     /// Of the line before.
@@ -142,21 +146,21 @@ impl When {
     /// The column TIME: UTC, seconds since boot, or since the line before.
     pub fn cell(&self, cell: &mut Vec<u8>) {
         let since = self.ktime.saturating_sub(self.last);
-        let _ = match self.style {
+        match self.style {
             Time::Wall => {
-                let text = time::rfc3339(self.wall).to_string();
-                write!(cell, "{}Z", &text[11..26])
+                cell.extend_from_slice(&self.wall[11..26]);
+                cell.push(b'Z');
             }
-            Time::Mono => write!(cell, "{}", Seconds(self.ktime)),
-            Time::Delta => write!(cell, "+{}", Seconds(since)),
-            Time::None => Ok(()),
-        };
+            Time::Mono => _ = write!(cell, "{}", Seconds(self.ktime)),
+            Time::Delta => _ = write!(cell, "+{}", Seconds(since)),
+            Time::None => {}
+        }
     }
 
     /// `ts`, and what else `--time` asks for.
     pub fn json(&self, object: &mut Object<'_>) {
         if self.style != Time::None {
-            object.plain("ts", time::rfc3339(self.wall));
+            object.plain("ts", |text| text.extend_from_slice(&self.wall));
         }
         match self.style {
             Time::Mono => object.num("mono_ns", self.ktime),
@@ -191,36 +195,21 @@ impl Who<'_> {
     /// The content of one of [`COLUMNS`]; false if it is none of them.
     pub fn cell(&self, column: &str, cell: &mut Vec<u8>) -> bool {
         let task = &self.task;
-        let _ = match column {
-            "TIME" => {
-                self.when.cell(cell);
-                Ok(())
-            }
-            "PID" => write!(cell, "{}", task.pid),
-            "TID" => write!(cell, "{}", task.tid),
-            "PPID" => write!(cell, "{}", task.ppid),
-            "NSPID" => write!(cell, "{}", task.ns_pid),
-            "UID" => write!(cell, "{}", task.uid),
-            "GID" => write!(cell, "{}", task.gid),
-            "USER" => {
-                user_cell(cell, self.user, task.uid);
-                Ok(())
-            }
-            "COMM" => {
-                escape::cell(cell, wire::text(&task.comm));
-                Ok(())
-            }
-            "PROCESS" => {
-                escape::cell(cell, wire::text(&task.process));
-                Ok(())
-            }
-            "CGROUP" => {
-                escape::cell(cell, self.cgroup.unwrap_or("?").as_bytes());
-                Ok(())
-            }
-            "CONTAINER" => write!(cell, "{}", short(self.container)),
+        match column {
+            "TIME" => self.when.cell(cell),
+            "PID" => decimal(cell, task.pid),
+            "TID" => decimal(cell, task.tid),
+            "PPID" => decimal(cell, task.ppid),
+            "NSPID" => decimal(cell, task.ns_pid),
+            "UID" => decimal(cell, task.uid),
+            "GID" => decimal(cell, task.gid),
+            "USER" => user_cell(cell, self.user, task.uid),
+            "COMM" => escape::cell(cell, wire::text(&task.comm)),
+            "PROCESS" => escape::cell(cell, wire::text(&task.process)),
+            "CGROUP" => escape::cell(cell, self.cgroup.unwrap_or("?").as_bytes()),
+            "CONTAINER" => cell.extend_from_slice(short(self.container).as_bytes()),
             _ => return false,
-        };
+        }
         true
     }
 
@@ -246,7 +235,7 @@ impl Who<'_> {
 pub fn user_cell(cell: &mut Vec<u8>, name: Option<&str>, uid: u32) {
     match name {
         Some(name) => escape::cell(cell, name.as_bytes()),
-        None => _ = write!(cell, "{uid}"),
+        None => decimal(cell, uid),
     }
 }
 

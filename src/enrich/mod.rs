@@ -8,6 +8,7 @@ pub mod escape;
 pub mod flags;
 pub mod host;
 pub mod programs;
+pub mod stamp;
 pub mod syscalls;
 pub mod time;
 pub mod users;

@@ -1,10 +1,6 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Kernel time stamps as wall-clock time.
 
-use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
-
 use nix::time::ClockId;
 use nix::time::clock_gettime;
 
@@ -119,13 +115,6 @@ fn read(id: ClockId) -> i128 {
 /// CLOCK_MONOTONIC in nanoseconds, the kernel side's `bpf_ktime_get_ns`.
 pub fn ktime() -> u64 {
     u64::try_from(read(ClockId::CLOCK_MONOTONIC)).unwrap_or(0)
-}
-
-/// CLOCK_REALTIME (ns) as RFC 3339 in UTC with nanoseconds:
-/// `2026-02-28T12:00:00.000000001Z`.
-pub fn rfc3339(wall: u64) -> humantime::Rfc3339Timestamp {
-    let time: SystemTime = UNIX_EPOCH + Duration::from_nanos(wall);
-    humantime::format_rfc3339_nanos(time)
 }
 
 impl Clock {
@@ -277,6 +266,7 @@ pub fn length(ns: u64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::stamp::Stamps;
     use super::*;
 
     const START: i128 = 1_772_280_000_000_000_000;
@@ -301,7 +291,7 @@ mod tests {
     }
 
     fn hour(wall: u64) -> String {
-        rfc3339(wall).to_string()[11..19].to_owned()
+        String::from_utf8_lossy(&Stamps::default().of(wall)[11..19]).into_owned()
     }
 
     fn tai(ktime: u64, mono: i128) -> i64 {
@@ -329,8 +319,8 @@ mod tests {
 
     #[test]
     fn nanoseconds_survive() {
-        let text = rfc3339(clock().wall(1)).to_string();
-        assert_eq!(text, "2026-02-28T12:00:00.000000001Z");
+        let text = Stamps::default().of(clock().wall(1));
+        assert_eq!(&text, b"2026-02-28T12:00:00.000000001Z");
     }
 
     #[test]

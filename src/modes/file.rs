@@ -25,6 +25,7 @@ use crate::enrich::syscalls::Abi;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::columns::Column;
+use crate::output::decimal;
 use crate::output::json::Object;
 use crate::session;
 use crate::session::Context;
@@ -230,11 +231,11 @@ impl FileRow<'_> {
         }
     }
 
-    fn flags(&self) -> String {
+    fn flags(&self, out: &mut Vec<u8>) {
         if hello_open_via(self.event.via) == hello_open_via::HELLO_VIA_NAME_TO_HANDLE_AT {
-            flags::at_flags(self.event.flags)
+            flags::at_flags(out, self.event.flags);
         } else {
-            flags::open_flags(self.event.flags)
+            flags::open_flags(out, self.event.flags);
         }
     }
 
@@ -276,34 +277,28 @@ impl Row for FileRow<'_> {
             return;
         }
         let event = &self.event;
-        let _ = match column {
+        match column {
             "RESULT" => match errno_name(event.ret) {
-                Some(name) => write!(cell, "{name}"),
-                None if event.ret >= 0 && !self.has_descriptor() => write!(cell, "ok"),
-                None => write!(cell, "{}", event.ret),
+                Some(name) => cell.extend_from_slice(name.as_bytes()),
+                None if event.ret >= 0 && !self.has_descriptor() => cell.extend_from_slice(b"ok"),
+                None => decimal(cell, event.ret),
             },
-            "VIA" => write!(cell, "{}", self.via()),
-            "FLAGS" => write!(cell, "{}", self.flags()),
-            "MODE" if flags::makes_a_file(event.flags) => write!(cell, "{:04o}", event.mode),
-            "DIRFD" if event.dfd != libc::AT_FDCWD => write!(cell, "{}", event.dfd),
-            "MODE" | "DIRFD" => write!(cell, "-"),
-            "ABI" => write!(cell, "{}", Abi::from_raw(event.abi).name()),
+            "VIA" => cell.extend_from_slice(self.via().as_bytes()),
+            "FLAGS" => self.flags(cell),
+            "MODE" if flags::makes_a_file(event.flags) => _ = write!(cell, "{:04o}", event.mode),
+            "DIRFD" if event.dfd != libc::AT_FDCWD => decimal(cell, event.dfd),
+            "MODE" | "DIRFD" => cell.push(b'-'),
+            "ABI" => cell.extend_from_slice(Abi::from_raw(event.abi).name().as_bytes()),
             "LATENCY" => match self.latency {
-                None | Some(0) => write!(cell, "-"),
-                Some(time) => write!(cell, "{}.{:03}", time / 1000, time % 1000),
+                None | Some(0) => cell.push(b'-'),
+                Some(time) => _ = write!(cell, "{}.{:03}", time / 1000, time % 1000),
             },
-            "GIVEN" => {
-                match self.given {
-                    Some(given) => quoted(cell, given),
-                    None => cell.push(b'?'),
-                }
-                Ok(())
-            }
-            _ => {
-                self.path_cell(cell);
-                Ok(())
-            }
-        };
+            "GIVEN" => match self.given {
+                Some(given) => quoted(cell, given),
+                None => cell.push(b'?'),
+            },
+            _ => self.path_cell(cell),
+        }
     }
 
     fn json(&self, object: &mut Object<'_>) {
@@ -321,7 +316,7 @@ impl Row for FileRow<'_> {
             self.has(hello_path_flags::HELLO_PATH_CUT)
                 || self.has(hello_path_flags::HELLO_GIVEN_CUT),
         );
-        object.str("flags", &self.flags());
+        object.plain("flags", |text| self.flags(text));
         object.num("mode", event.mode);
         object.num("dirfd", event.dfd);
         if event.ret < 0 || self.has_descriptor() {

@@ -2,7 +2,6 @@
 //! tail: every system call dispatched by a tail call through a program array.
 //! Kernel side: src/bpf/tail.bpf.c.
 
-use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write as _;
 
@@ -19,6 +18,7 @@ use crate::enrich::syscalls::Call;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::columns::Column;
+use crate::output::decimal;
 use crate::output::json::Object;
 use crate::session;
 use crate::session::Context;
@@ -80,36 +80,42 @@ fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireE
         abi: Abi::from_raw(event.abi),
         nr: event.nr,
     };
-    let kind = hello_tail_kind(event.kind);
     output.event(&TailRow {
         who: host.who(&wire::decode(record)?),
         call,
-        message: message(kind, call),
+        kind: hello_tail_kind(event.kind),
     });
     Ok(())
 }
 
-/// The words of the book's program, and two for what it did not tell apart.
-fn message(kind: hello_tail_kind, call: Call) -> Cow<'static, str> {
-    match kind {
-        hello_tail_kind::HELLO_TAIL_EXEC => "Executing a program".into(),
-        hello_tail_kind::HELLO_TAIL_TIMER_CREATE => "Creating a timer".into(),
-        hello_tail_kind::HELLO_TAIL_TIMER_DELETE => "Deleting a timer".into(),
-        hello_tail_kind::HELLO_TAIL_TIMER_OTHER => "Some other timer operation".into(),
-        hello_tail_kind::HELLO_TAIL_OTHER_ABI => {
-            format!("Call of another ABI: {} {}", call.abi.name(), call.number()).into()
-        }
-        hello_tail_kind::HELLO_TAIL_OUTSIDE => {
-            format!("Outside the array: {}", call.number()).into()
-        }
-        _ => format!("Another syscall: {}", call.number()).into(),
+/// Appends the words of the book's program, and two for what it did not tell apart.
+/// Returns whether they end with the call's number.
+fn message(out: &mut Vec<u8>, kind: hello_tail_kind, call: Call) -> bool {
+    let words: &[u8] = match kind {
+        hello_tail_kind::HELLO_TAIL_EXEC => b"Executing a program",
+        hello_tail_kind::HELLO_TAIL_TIMER_CREATE => b"Creating a timer",
+        hello_tail_kind::HELLO_TAIL_TIMER_DELETE => b"Deleting a timer",
+        hello_tail_kind::HELLO_TAIL_TIMER_OTHER => b"Some other timer operation",
+        hello_tail_kind::HELLO_TAIL_OTHER_ABI => b"Call of another ABI: ",
+        hello_tail_kind::HELLO_TAIL_OUTSIDE => b"Outside the array: ",
+        _ => b"Another syscall: ",
+    };
+    out.extend_from_slice(words);
+    if !words.ends_with(b" ") {
+        return false;
     }
+    if kind == hello_tail_kind::HELLO_TAIL_OTHER_ABI {
+        out.extend_from_slice(call.abi.name().as_bytes());
+        out.push(b' ');
+    }
+    decimal(out, call.number());
+    true
 }
 
 struct TailRow<'a> {
     who: Who<'a>,
     call: Call,
-    message: Cow<'static, str>,
+    kind: hello_tail_kind,
 }
 
 impl Row for TailRow<'_> {
@@ -125,11 +131,12 @@ impl Row for TailRow<'_> {
             let _ = write!(cell, "{}", self.call);
             return;
         }
-        cell.extend(self.message.as_bytes());
-        if let Some(name) = self.call.name()
-            && self.message.ends_with(char::is_numeric)
+        if message(cell, self.kind, self.call)
+            && let Some(name) = self.call.name()
         {
-            let _ = write!(cell, " ({name})");
+            cell.extend_from_slice(b" (");
+            cell.extend_from_slice(name.as_bytes());
+            cell.push(b')');
         }
     }
 
@@ -138,7 +145,9 @@ impl Row for TailRow<'_> {
         object.str("abi", self.call.abi.name());
         object.num("nr", self.call.number());
         object.opt_str("syscall", self.call.name());
-        object.str("message", &self.message);
+        object.plain("message", |text| {
+            message(text, self.kind, self.call);
+        });
     }
 }
 
@@ -146,9 +155,15 @@ impl Row for TailRow<'_> {
 mod tests {
     use super::*;
 
+    fn words(kind: hello_tail_kind, call: Call) -> String {
+        let mut words = Vec::new();
+        message(&mut words, kind, call);
+        String::from_utf8(words).expect("ASCII")
+    }
+
     #[test]
     fn messages() {
-        let of = |kind, abi, nr| message(kind, Call { abi, nr });
+        let of = |kind, abi, nr| words(kind, Call { abi, nr });
         assert_eq!(
             of(hello_tail_kind::HELLO_TAIL_EXEC, Abi::Native, 59),
             "Executing a program"
@@ -171,6 +186,6 @@ mod tests {
             nr: 20,
         };
         let kind = hello_tail_kind::HELLO_TAIL_OTHER_ABI;
-        assert_eq!(message(kind, call), "Call of another ABI: i386 20");
+        assert_eq!(words(kind, call), "Call of another ABI: i386 20");
     }
 }

@@ -2,8 +2,9 @@
 //! JSON, written directly: one object a line, no tree in between.
 
 use std::fmt;
-use std::fmt::Display;
-use std::io::Write as _;
+
+use super::decimal;
+use super::is_plain;
 
 /// An object under construction at the end of a line. Keys are ours and need no
 /// escaping; values may be anything.
@@ -30,7 +31,9 @@ impl<'a> Object<'a> {
             self.line.push(b',');
         }
         self.first = false;
-        let _ = write!(self.line, "\"{key}\":");
+        self.line.push(b'"');
+        self.line.extend_from_slice(key.as_bytes());
+        self.line.extend_from_slice(b"\":");
     }
 
     /// A string.
@@ -48,27 +51,30 @@ impl<'a> Object<'a> {
     }
 
     /// A number.
-    pub fn num(&mut self, key: &str, value: impl Into<i128>) {
+    pub fn num(&mut self, key: &str, value: impl itoa::Integer) {
         self.key(key);
-        let _ = write!(self.line, "{}", value.into());
+        decimal(self.line, value);
     }
 
-    /// A string of something that needs no escaping, such as a time.
-    pub fn plain(&mut self, key: &str, value: impl Display) {
+    /// A string that needs no escaping, such as a time: what `fill` appends.
+    pub fn plain(&mut self, key: &str, fill: impl FnOnce(&mut Vec<u8>)) {
         self.key(key);
-        let _ = write!(self.line, "\"{value}\"");
+        self.line.push(b'"');
+        fill(self.line);
+        self.line.push(b'"');
     }
 
     /// True or false.
     pub fn bool(&mut self, key: &str, value: bool) {
         self.key(key);
-        let _ = write!(self.line, "{value}");
+        let text: &[u8] = if value { b"true" } else { b"false" };
+        self.line.extend_from_slice(text);
     }
 
     /// Null.
     pub fn null(&mut self, key: &str) {
         self.key(key);
-        self.line.extend(b"null");
+        self.line.extend_from_slice(b"null");
     }
 
     /// Bytes from a process: as a string; if they are not UTF-8, lossily, with the
@@ -137,7 +143,7 @@ impl<'a> Object<'a> {
     }
 
     /// A number, or null.
-    pub fn opt_num(&mut self, key: &str, value: Option<impl Into<i128>>) {
+    pub fn opt_num(&mut self, key: &str, value: Option<impl itoa::Integer>) {
         match value {
             Some(value) => self.num(key, value),
             None => self.null(key),
@@ -167,6 +173,12 @@ fn hex(value: &[u8]) -> String {
 }
 
 fn string(line: &mut Vec<u8>, value: &str) {
+    if is_plain(value.as_bytes()) {
+        line.push(b'"');
+        line.extend_from_slice(value.as_bytes());
+        line.push(b'"');
+        return;
+    }
     // Writing a string into a Vec cannot fail.
     let _ = serde_json::to_writer(line, value);
 }

@@ -22,6 +22,18 @@ pub enum Format {
     Json,
 }
 
+/// Appends a number.
+pub fn decimal(out: &mut Vec<u8>, number: impl itoa::Integer) {
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+}
+
+/// Is it printable ASCII without quotes and backslashes, as nearly all names are? Then it
+/// needs no escaping, neither in text nor in JSON.
+pub fn is_plain(bytes: &[u8]) -> bool {
+    let is_plain = |byte: &u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+    bytes.iter().all(is_plain)
+}
+
 /// One line of output: an event, a row of a table, the ledger.
 pub trait Row {
     /// Its `type` in JSON.
