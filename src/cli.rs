@@ -69,6 +69,7 @@ const SPECIAL: &[&str] = &[
     "max-entries",
     "message",
     "transport",
+    "rings",
     "buffer-size",
     "pin",
 ];
@@ -193,6 +194,11 @@ pub fn parse(
                     "--columns {column} is empty without --{option}; add it"
                 )));
             }
+        }
+        if args.rings.is_some() && args.transport == TransportChoice::Perf {
+            return Err(UsageError(
+                "--rings is of ring buffers; each CPU has a perf buffer of its own anyway".into(),
+            ));
         }
         if let Attach::Only(hook) = args.attach
             && !mode.hooks.contains(&hook)

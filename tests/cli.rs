@@ -93,6 +93,22 @@ fn usage_errors() {
             &["--mode", "buffer", "--buffer-size", "8G"],
             &["between 1 byte and 1G"],
         ),
+        (
+            &["--mode", "map", "--rings", "2"],
+            &[
+                "--rings has no use in --mode map",
+                "buffer, file, tail, exec",
+            ],
+        ),
+        (&["--mode", "file", "--rings", "0"], &["0 is not in 1..=64"]),
+        (
+            &["--mode", "file", "--rings", "65"],
+            &["65 is not in 1..=64"],
+        ),
+        (
+            &["--mode", "file", "--rings", "2", "--transport", "perf"],
+            &["--rings is of ring buffers", "a perf buffer of its own"],
+        ),
         (&["--mode", "buffer", "-p", "zero"], &["'zero'"]),
         (&["--mode", "buffer", "-p", "0"], &["0 is not in 1.."]),
         (

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The way out for modes that report single events: one map, which user space
- * makes a ring buffer or a perf buffer before it loads the object.
+ * makes a ring buffer or a perf buffer before it loads the object, or several
+ * ring buffers. docs/architecture.md tells why, and when the reader is woken.
  */
 #ifndef HELLO_EVENT_BPF_H
 #define HELLO_EVENT_BPF_H
@@ -12,6 +13,28 @@ struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 1 << 20);
 } hello_events SEC(".maps");
+
+struct hello_ring {
+	__uint(type, BPF_MAP_TYPE_RINGBUF);
+	__uint(max_entries, 1 << 16);
+};
+
+/* With --rings, instead: one for each group of CPUs, made and put in by user space. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, 2);
+	__type(key, u32);
+	__array(values, struct hello_ring);
+} hello_rings SEC(".maps");
+
+#define HELLO_WAKE_NEVER (~0ULL)
+
+/*
+ * The reader is woken by a record that finds so many bytes waiting. Who wakes it puts
+ * HELLO_WAKE_NEVER here: once is enough until it has read all there is, and says
+ * anew when it wants to be woken. Alone in its section, for user space writes it.
+ */
+volatile u64 hello_wake SEC(".data.wake") = 0;
 
 /* The process's id in its own pid namespace. */
 static __always_inline u32 hello_ns_pid(struct task_struct *task, u32 tgid)
@@ -65,6 +88,21 @@ static __always_inline void hello_task_here(struct hello_task *who)
 		__builtin_memcpy(who->comm, who->process, sizeof(who->comm));
 }
 
+static __always_inline long hello_ring_output(void *ring, void *record, u64 size)
+{
+	u64 flags = BPF_RB_NO_WAKEUP, wake = hello_wake;
+	long err;
+
+	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake) {
+		hello_wake = HELLO_WAKE_NEVER; /* before the reader can wake up and write it */
+		flags = BPF_RB_FORCE_WAKEUP;
+	}
+	err = bpf_ringbuf_output(ring, record, size, flags);
+	if (err && flags == BPF_RB_FORCE_WAKEUP)
+		hello_wake = wake; /* nobody was woken */
+	return err;
+}
+
 /*
  * Hands a record to user space and books it as emitted or lost. The reader is
  * not woken for every record: that would cost more than the record itself.
@@ -76,16 +114,13 @@ static __always_inline void hello_emit(void *ctx, struct hello_ledger *ledger, v
 
 	if (config.transport == HELLO_TRANSPORT_PERF) {
 		err = bpf_perf_event_output(ctx, &hello_events, BPF_F_CURRENT_CPU, record, size);
+	} else if (config.rings > 1) {
+		u32 group = bpf_get_smp_processor_id() / config.ring_cpus % config.rings;
+		void *ring = bpf_map_lookup_elem(&hello_rings, &group);
+
+		err = ring ? hello_ring_output(ring, record, size) : -1;
 	} else {
-		u64 flags = 0; /* wakes a reader that had read everything */
-
-		if (config.wakeup_bytes) {
-			u64 waiting = bpf_ringbuf_query(&hello_events, BPF_RB_AVAIL_DATA);
-
-			flags = waiting < config.wakeup_bytes ? BPF_RB_NO_WAKEUP :
-								BPF_RB_FORCE_WAKEUP;
-		}
-		err = bpf_ringbuf_output(&hello_events, record, size, flags);
+		err = hello_ring_output(&hello_events, record, size);
 	}
 	hello_count(err ? &ledger->lost_buffer : &ledger->emitted);
 }

@@ -67,7 +67,8 @@ enum {
 struct hello_config {
 	u64 calls[HELLO_ABIS * HELLO_CALL_WORDS]; /* bit nr of each ABI: wanted */
 	u64 with_wall;	  /* somebody wants to know the time of day of events */
-	u64 wakeup_bytes; /* wake the reader when so much waits; 0: at once */
+	u32 rings;	  /* ring buffers; 0 or 1: only hello_events */
+	u32 ring_cpus;	  /* neighbours that share one of several */
 	u32 self_tgid;	  /* hello itself, in its pid namespace */
 	u32 select;	  /* enum hello_select */
 	u32 transport;	  /* enum hello_transport */

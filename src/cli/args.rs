@@ -216,8 +216,14 @@ pub struct Args {
     )]
     pub transport: TransportChoice,
 
-    /// Of the ring, or of each CPU's perf buffer (64K, 4M), rounded up to a power of two
-    /// [default: ring 1M, perf 256K]
+    /// N ring buffers, each for a group of CPUs that would contend for one [default: 1, on
+    /// machines of 32 CPUs and more one for each 16]
+    #[arg(long, value_name = "N", help_heading = "Kernel",
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub rings: Option<u32>,
+
+    /// Of each ring, or of each CPU's perf buffer (64K, 4M), rounded up to a power of two
+    /// [default: rings by CPUs and memory, 1M to 64M in all; perf 256K]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Kernel")]
     pub buffer_size: Option<u32>,
 

@@ -124,7 +124,10 @@ mod tests {
         assert_eq!(text(open_flags, 1 << 40), "O_RDONLY|0x10000000000");
         assert_eq!(text(at_flags, 0), "0");
         assert_eq!(text(at_flags, 0x1000), "AT_EMPTY_PATH");
-        assert_eq!(text(at_flags, 0x1408), "AT_SYMLINK_FOLLOW|AT_EMPTY_PATH|0x8");
+        assert_eq!(
+            text(at_flags, 0x1408),
+            "AT_SYMLINK_FOLLOW|AT_EMPTY_PATH|0x8"
+        );
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub const INFO: ModeInfo = ModeInfo {
     name: "buffer",
     about: "one structured event for every execve: pid, uid, command, message",
     hooks: &[Hook::Kprobe, Hook::Fentry, Hook::RawTp, Hook::Tracepoint],
-    options: &["message", "transport", "buffer-size"],
+    options: &["message", "transport", "rings", "buffer-size"],
     columns: &[host::COLUMNS, COLUMNS],
     shown: &["PID", "UID", "COMM", "MESSAGE"],
 };

@@ -57,6 +57,7 @@ pub const INFO: ModeInfo = ModeInfo {
         "failed-exits",
         "env",
         "transport",
+        "rings",
         "buffer-size",
     ],
     columns: &[host::COLUMNS, row::COLUMNS],

@@ -57,6 +57,7 @@ pub const INFO: ModeInfo = ModeInfo {
         "failed",
         "latency",
         "transport",
+        "rings",
         "buffer-size",
     ],
     columns: &[host::COLUMNS, COLUMNS],

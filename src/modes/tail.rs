@@ -38,7 +38,7 @@ pub const INFO: ModeInfo = ModeInfo {
     name: "tail",
     about: "system calls, dispatched by tail calls through a program array",
     hooks: &[Hook::RawTp],
-    options: &["transport", "buffer-size"],
+    options: &["transport", "rings", "buffer-size"],
     columns: &[host::COLUMNS, COLUMNS],
     shown: &["PID", "UID", "COMM", "MESSAGE"],
 };

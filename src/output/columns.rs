@@ -95,12 +95,10 @@ impl Layout {
         for (index, column) in self.0.iter().enumerate() {
             let start = line.len();
             fill(column, line);
-            // Bytes that begin a character; the cells are UTF-8.
-            let width = line[start..]
-                .iter()
-                .filter(|byte| **byte & 0xc0 != 0x80)
-                .count();
-            let padding = column.width.saturating_sub(width);
+            let padding = match column.width {
+                0 => 0, // mostly the longest cell
+                wanted => wanted.saturating_sub(characters(&line[start..])),
+            };
             if column.right {
                 line.resize(line.len() + padding, b' ');
                 line[start..].rotate_right(padding);
@@ -113,6 +111,11 @@ impl Layout {
         }
         line.truncate(line.trim_ascii_end().len());
     }
+}
+
+/// How many characters there are in a cell, which is UTF-8: bytes that begin one.
+fn characters(cell: &[u8]) -> usize {
+    cell.iter().filter(|byte| **byte & 0xc0 != 0x80).count()
 }
 
 #[cfg(test)]

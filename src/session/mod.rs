@@ -15,6 +15,7 @@ mod pump;
 mod stop;
 
 use std::cell::RefCell;
+use std::io::IsTerminal as _;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 use std::path::Path;
@@ -45,7 +46,6 @@ use crate::output::Output;
 use crate::output::columns::Layout;
 use crate::preflight;
 use crate::select::Select;
-use crate::transport;
 use crate::transport::Plan;
 use crate::transport::Transport;
 use crate::wire::types::hello_config;
@@ -54,6 +54,7 @@ use errors::denied;
 use errors::verdict;
 use pin::PinError;
 use pin::Pins;
+use prepare::Buffers;
 use prepare::prepare;
 
 pub(crate) use attach::section_hook;
@@ -328,14 +329,14 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             builder.object_builder_mut().btf_custom_path(btf)?;
         }
         let mut open = builder.open(room).context("cannot open the object")?;
-        let (plan, taken) = prepare(cx, setup, hook, open.open_object_mut())?;
+        let (buffers, taken) = prepare(cx, setup, hook, open.open_object_mut())?;
         let pins = Pins::reuse(cx, setup, open.open_object_mut())?;
         log::forget();
         let skel = open.load().map_err(|error| denied(&error, "load"))?;
         cx.select.fill(skel.object())?;
         fill(&skel)?;
         source.borrow_mut().loaded(skel.object())?;
-        let mut session = Self::attach(skel, setup, hook, plan, taken, source)?;
+        let mut session = Self::attach(skel, setup, hook, buffers, taken, source)?;
         pins.keep(session.skel.object_mut())?;
         session.pins = Some(pins);
         Ok(session)
@@ -345,18 +346,16 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         skel: S,
         setup: &Setup,
         hook: Hook,
-        plan: Option<Plan>,
+        buffers: Option<Buffers>,
         taken: Vec<String>,
         source: &'cb RefCell<dyn Source + 'cb>,
     ) -> Result<Self> {
         // Before the programs: without a reader what they send would be lost.
-        let transport = match plan {
-            Some(plan) => {
-                let map = find_map(skel.object(), transport::MAP)?;
-                Some(Transport::open(&map, plan)?)
-            }
-            None => None,
-        };
+        let is_watched = std::io::stdout().is_terminal();
+        let plan = buffers.as_ref().map(|(plan, _)| *plan);
+        let transport = buffers
+            .map(|(plan, rings)| Transport::open(skel.object(), plan, &rings, is_watched))
+            .transpose()?;
         let (links, attached) = attach::attach(skel.object(), setup, hook, taken)?;
         Ok(Self {
             mode: setup.mode.name,

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Between open and load: the configuration, the buffer, the programs of the hook.
 
-use std::io::IsTerminal as _;
 use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use libbpf_rs::MapHandle;
 use libbpf_rs::OpenObject;
 
 use super::Context;
@@ -26,13 +26,16 @@ use crate::wire::types::hello_config;
 use crate::wire::types::hello_containers;
 use crate::wire::types::hello_transport;
 
+/// How records come, and their rings if there are several.
+pub(super) type Buffers = (Plan, Vec<MapHandle>);
+
 /// Everything between open and load that is the same for all modes.
 pub(super) fn prepare(
     cx: &Context,
     setup: &Setup,
     hook: Hook,
     object: &mut OpenObject,
-) -> Result<(Option<Plan>, Vec<String>)> {
+) -> Result<(Option<Buffers>, Vec<String>)> {
     let mut config = setup.config;
     config.self_tgid = std::process::id();
     config.pidns = preflight::pid_namespace();
@@ -53,19 +56,17 @@ pub(super) fn prepare(
     let plan = object
         .maps()
         .any(|map| map.name() == transport::MAP)
-        .then(|| Plan::choose(cx.args.transport, cx.args.buffer_size));
+        .then(|| Plan::choose(cx.args.transport, cx.args.buffer_size, cx.args.rings))
+        .transpose()?;
+    let mut buffers = None;
     if let Some(plan) = plan {
-        plan.configure(object)?;
+        buffers = Some((plan, plan.configure(object)?));
+        (config.rings, config.ring_cpus) = (plan.rings, plan.ring_cpus());
         config.transport = if plan.perf {
             hello_transport::HELLO_TRANSPORT_PERF.0
         } else {
             hello_transport::HELLO_TRANSPORT_RING.0
         };
-        // Somebody watches: each event at once. Nobody does: in large batches, for a
-        // wake-up costs more than the event.
-        if !std::io::stdout().is_terminal() {
-            config.wakeup_bytes = u64::from(plan.size / 4);
-        }
     }
     look_for_containers(cx, setup, object, &mut config)?;
     let taken = attach::choose_programs(object, setup, hook)?;
@@ -86,7 +87,7 @@ pub(super) fn prepare(
             .set_initial_value(&bytes)
             .context("the configuration does not fit: kernel and user side disagree")?;
     }
-    Ok((plan, taken))
+    Ok((buffers, taken))
 }
 
 /// Does it pay for a program to remember the task that runs (src/bpf/here.bpf.h)? From

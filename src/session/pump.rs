@@ -32,11 +32,9 @@ use super::Session;
 use super::Verdict;
 use super::find_map;
 use crate::ledger::Ledger;
-use crate::transport::Transport;
 
-/// The kernel side does not wake hello for single events when nobody watches:
-/// read at least so often.
-const BATCH_TIME: Duration = Duration::from_millis(100);
+/// The trace pipe does not wake hello for single lines: read at least so often.
+const PIPE_TIME: Duration = Duration::from_millis(100);
 
 /// How often to look whether the last descendant is gone, once those that were
 /// selected at the start are: they have no descriptor to poll.
@@ -123,12 +121,13 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 return Ok(());
             }
             let now = Instant::now();
-            let reads = self.transport.is_some() || self.source.borrow().fd().is_some();
-            let batch = reads.then(|| now + BATCH_TIME);
+            let pipe = self.source.borrow().fd().map(|_| now + PIPE_TIME);
             let linger = lingering.then(|| now + LINGER_TIME);
-            let due = self.transport.as_ref().and_then(Transport::due);
-            let due = due.map(|wait| now + wait);
-            let until = [deadline, next_tick, batch, linger, due]
+            let due = self
+                .transport
+                .as_ref()
+                .map(|transport| now + transport.due());
+            let until = [deadline, next_tick, pipe, linger, due]
                 .into_iter()
                 .flatten()
                 .min();

@@ -1,202 +1,300 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How records reach user space: one ring buffer, or a perf buffer for each CPU,
-//! behind one poll, in the order of their time stamps.
+//! How records reach user space: by ring buffers, or a perf buffer for each CPU,
+//! behind one poll, in the order of their time stamps. docs/architecture.md tells why
+//! it is done this way.
 
 mod order;
+mod plan;
 
+use std::cell::Cell;
 use std::cell::RefCell;
-use std::fmt;
+use std::os::fd::AsFd as _;
+use std::os::fd::AsRawFd as _;
 use std::os::fd::BorrowedFd;
 use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
-use libbpf_rs::Map;
-use libbpf_rs::MapType;
-use libbpf_rs::OpenObject;
+use libbpf_rs::MapCore;
+use libbpf_rs::MapFlags;
+use libbpf_rs::MapHandle;
+use libbpf_rs::Object;
 use libbpf_rs::PerfBuffer;
 use libbpf_rs::PerfBufferBuilder;
 use libbpf_rs::RingBuffer;
 use libbpf_rs::RingBufferBuilder;
-use nix::unistd;
+use nix::sys::epoll::Epoll;
+use nix::sys::epoll::EpollCreateFlags;
+use nix::sys::epoll::EpollEvent;
+use nix::sys::epoll::EpollFlags;
+use nix::sys::epoll::EpollTimeout;
 
-use crate::cli::TransportChoice;
 use crate::enrich::time;
 use order::Order;
+pub use plan::Plan;
 
 /// The map that carries records (src/bpf/event.bpf.h).
 pub const MAP: &str = "hello_events";
 
-const RING_DEFAULT: u32 = 1 << 20;
-const PERF_DEFAULT: u32 = 256 << 10;
+/// With several rings: the map that has them.
+const RINGS_MAP: &str = "hello_rings";
 
-/// Records read in one go at the most, so that a storm cannot keep hello from
-/// looking at the clock and at signals.
-const BATCH: usize = 16 << 10;
+/// The section in which user space says when it is to be woken (`hello_wake`).
+const WAKE: &str = ".data.wake";
 
-/// Bytes in a page: 16 or 64 KiB on some arm64 kernels.
-fn page() -> u32 {
-    let page = unistd::sysconf(unistd::SysconfVar::PAGE_SIZE)
-        .ok()
-        .flatten();
-    page.and_then(|page| u32::try_from(page).ok())
-        .unwrap_or(4096)
-}
+/// Records read from a ring in one go at the most, so that a storm cannot keep hello
+/// from looking at the clock and at signals.
+const BATCH: usize = 8 << 10;
 
-/// Which buffer, how large.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Plan {
-    /// Perf buffers instead of the ring buffer.
-    pub perf: bool,
-    /// Bytes, of the ring or of each CPU's perf buffer; a power of two.
-    pub size: u32,
-}
+/// What comes after a record that has woken the reader is read together, after so long
+/// at the latest; less (the order's slack) if somebody watches.
+const BATCH_TIME: Duration = Duration::from_millis(100);
 
-impl Plan {
-    /// From the command line and from what this kernel has.
-    pub fn choose(choice: TransportChoice, size: Option<u32>) -> Self {
-        let perf = match choice {
-            TransportChoice::Ring => false,
-            TransportChoice::Perf => true,
-            TransportChoice::Auto => !MapType::RingBuf.is_supported().unwrap_or(true),
-        };
-        let default = if perf { PERF_DEFAULT } else { RING_DEFAULT };
-        Self {
-            perf,
-            size: size.unwrap_or(default).max(page()),
-        }
-    }
-
-    /// Shapes the map accordingly, before the object is loaded.
-    ///
-    /// # Errors
-    /// libbpf refuses.
-    pub fn configure(self, object: &mut OpenObject) -> Result<()> {
-        for mut map in object.maps_mut().filter(|map| map.name() == MAP) {
-            if self.perf {
-                map.set_type(MapType::PerfEventArray)?;
-                map.set_key_size(4)?;
-                map.set_value_size(4)?;
-                map.set_max_entries(0)?; // libbpf: one for each CPU
-            } else {
-                map.set_max_entries(self.size)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Display for Plan {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let size = match self.size {
-            size if size >= 1 << 20 => format!("{} MiB", size >> 20),
-            size => format!("{} KiB", size >> 10),
-        };
-        if self.perf {
-            write!(f, "perf buffers of {size} for each CPU")
-        } else {
-            write!(f, "ring buffer {size}")
-        }
-    }
-}
+/// The same when nothing came. A program that has looked at `hello_wake` before it was
+/// written, and sends its record after the buffer was found empty, wakes nobody; it
+/// is done within the first BATCH_TIME, and what took longer is found by this.
+const IDLE_TIME: Duration = Duration::from_secs(1);
 
 /// The reading end.
 #[derive(Debug)]
 pub struct Transport {
     buffer: Buffer,
     order: Rc<RefCell<Order>>,
+    /// Each event is to be told at once, for somebody watches.
+    is_watched: bool,
+    pace: Cell<Pace>,
+}
+
+/// What is to be done next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Pace {
+    /// There is more to read.
+    More,
+    /// All has been read.
+    Busy,
+    /// Nothing was there, and nothing waits for its turn.
+    Quiet,
+    /// The same for some time.
+    Idle,
 }
 
 #[derive(Debug)]
 enum Buffer {
     /// BPF_MAP_TYPE_RINGBUF.
-    Ring(RingBuffer<'static>),
+    Rings(Rings),
     /// BPF_MAP_TYPE_PERF_EVENT_ARRAY.
     Perf(PerfBuffer<'static>),
 }
 
-impl Transport {
-    /// Opens the map for reading.
-    ///
-    /// # Errors
-    /// No memory for the buffer, or no leave to open perf events.
-    pub fn open(map: &Map<'_>, plan: Plan) -> Result<Self> {
-        let order = Rc::new(RefCell::new(Order::default()));
-        let into = Rc::clone(&order);
-        let buffer = if plan.perf {
-            let builder = PerfBufferBuilder::new(map)
-                .pages((plan.size / page()).max(1) as usize)
-                .sample_cb(move |_, record: &[u8]| into.borrow_mut().push(record));
-            Buffer::Perf(builder.build().context("cannot open the perf buffers")?)
-        } else {
+#[derive(Debug)]
+struct Rings {
+    /// Each by itself: libbpf would read them in turn, and the first could starve others.
+    rings: Vec<RingBuffer<'static>>,
+    /// Readable once for each wake-up. libbpf's own would be as long as there is
+    /// anything in a ring, and in a storm wake us for every few records.
+    wakeups: Epoll,
+    /// Bytes that are a reason to wake us.
+    mark: u64,
+    wake: MapHandle,
+    /// What `wake` was set to, unless the kernel side has changed it since.
+    asked: Cell<Option<u64>>,
+}
+
+impl Rings {
+    fn open(object: &Object, plan: Plan, rings: &[MapHandle], order: &Sink) -> Result<Self> {
+        let map = |name| {
+            let map = object.maps().find(|map| map.name() == name);
+            let map = map.with_context(|| format!("the object has no map {name}"))?;
+            MapHandle::try_from(&map).with_context(|| format!("cannot open the map {name}"))
+        };
+        if rings.is_empty() {
+            return Self::of(&[map(MAP)?], map(WAKE)?, plan, order);
+        }
+        let by_group = map(RINGS_MAP)?;
+        for (group, ring) in (0u32..).zip(rings) {
+            let fd = ring.as_fd().as_raw_fd();
+            by_group
+                .update(&group.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
+                .context("cannot hand the ring buffers over")?;
+        }
+        Self::of(rings, map(WAKE)?, plan, order)
+    }
+
+    fn of(maps: &[MapHandle], wake: MapHandle, plan: Plan, order: &Sink) -> Result<Self> {
+        let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create")?;
+        let mut rings = Vec::new();
+        for map in maps {
+            let into = Rc::clone(order);
             let mut builder = RingBufferBuilder::new();
             builder.add(map, move |record: &[u8]| {
                 into.borrow_mut().push(record);
                 0
             })?;
-            Buffer::Ring(builder.build().context("cannot open the ring buffer")?)
+            rings.push(builder.build().context("cannot open the ring buffer")?);
+            let once = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
+            wakeups.add(map.as_fd(), once).context("epoll_ctl")?;
+        }
+        Ok(Self {
+            rings,
+            wakeups,
+            mark: u64::from(plan.size / 4),
+            wake,
+            asked: Cell::new(None),
+        })
+    }
+
+    /// Takes note of a wake-up.
+    fn woke(&self) -> Result<()> {
+        let mut events = [EpollEvent::empty(); 8];
+        let woken = self.wakeups.wait(&mut events, EpollTimeout::ZERO);
+        if woken.context("epoll_wait")? > 0 {
+            self.asked.set(None);
+        }
+        Ok(())
+    }
+
+    /// Asks to be woken when so many bytes wait.
+    fn wake_at(&self, bytes: u64) -> Result<()> {
+        if self.asked.replace(Some(bytes)) == Some(bytes) {
+            return Ok(());
+        }
+        self.wake
+            .update(&0u32.to_ne_bytes(), &bytes.to_ne_bytes(), MapFlags::ANY)
+            .context("cannot ask to be woken")
+    }
+}
+
+type Sink = Rc<RefCell<Order>>;
+
+/// What was read.
+struct Read {
+    /// There may be more.
+    more: bool,
+    any: bool,
+    /// The newest time stamp (ns) that nothing much older can follow, if there is more.
+    until: u64,
+}
+
+impl Transport {
+    /// Opens the maps for reading: those of the object, and the rings that
+    /// [`Plan::configure`] has made.
+    ///
+    /// # Errors
+    /// No memory for the buffer, or no leave to open perf events.
+    pub fn open(
+        object: &Object,
+        plan: Plan,
+        rings: &[MapHandle],
+        is_watched: bool,
+    ) -> Result<Self> {
+        let order = Sink::default();
+        let buffer = if plan.perf {
+            let map = object.maps().find(|map| map.name() == MAP);
+            let map = map.with_context(|| format!("the object has no map {MAP}"))?;
+            let into = Rc::clone(&order);
+            let builder = PerfBufferBuilder::new(&map)
+                .pages(plan.pages())
+                .sample_cb(move |_, record: &[u8]| into.borrow_mut().push(record));
+            Buffer::Perf(builder.build().context("cannot open the perf buffers")?)
+        } else {
+            Buffer::Rings(Rings::open(object, plan, rings, &order)?)
         };
-        Ok(Self { buffer, order })
+        Ok(Self {
+            buffer,
+            order,
+            is_watched,
+            pace: Cell::new(Pace::Busy),
+        })
     }
 
     /// Becomes readable when records wait and the kernel side chose to say so.
     pub fn fd(&self) -> BorrowedFd<'_> {
-        let fd = match &self.buffer {
-            Buffer::Ring(ring) => ring.epoll_fd(),
-            Buffer::Perf(perf) => perf.epoll_fd(),
-        };
-        // SAFETY: the epoll descriptor lives as long as the buffer that self owns.
-        unsafe { BorrowedFd::borrow_raw(fd) }
+        match &self.buffer {
+            Buffer::Rings(rings) => rings.wakeups.0.as_fd(),
+            // SAFETY: the epoll descriptor lives as long as the buffer that self owns.
+            Buffer::Perf(perf) => unsafe { BorrowedFd::borrow_raw(perf.epoll_fd()) },
+        }
     }
 
-    /// When records that have been read will be old enough to be handed on; `None` if
-    /// there are none.
-    pub fn due(&self) -> Option<Duration> {
-        let oldest = self.order.borrow().oldest()?;
-        let wait = (oldest + order::SLACK).saturating_sub(time::ktime());
-        Some(Duration::from_nanos(wait))
+    /// When to read next, woken or not.
+    pub fn due(&self) -> Duration {
+        match self.pace.get() {
+            Pace::More => return Duration::ZERO,
+            Pace::Idle => return IDLE_TIME,
+            Pace::Busy | Pace::Quiet => {}
+        }
+        // All that waits can be handed on when the last of it can.
+        let last = self.order.borrow().last();
+        match last.filter(|_| self.is_watched) {
+            Some(last) => Duration::from_nanos((last + order::SLACK).saturating_sub(time::ktime())),
+            None => BATCH_TIME,
+        }
     }
 
     /// Reads what waits, up to a bound, and hands on what no older record can follow.
     ///
     /// # Errors
-    /// libbpf refuses.
+    /// The buffers cannot be read.
     pub fn consume(&self, to: impl FnMut(&[u8])) -> Result<()> {
         // Before reading: what is younger may still be on its way.
         let now = time::ktime();
-        let more = self.read()?;
+        if let Buffer::Rings(rings) = &self.buffer {
+            rings.woke()?;
+        }
+        let read = self.read()?;
         let mut order = self.order.borrow_mut();
-        let known = if more { order.newest().min(now) } else { now };
-        order.release(known.saturating_sub(order::SLACK), to);
-        Ok(())
+        order.release(read.until.min(now).saturating_sub(order::SLACK), to);
+        let pace = match self.pace.get() {
+            _ if read.more => Pace::More,
+            _ if read.any || !order.is_empty() => Pace::Busy,
+            Pace::Quiet | Pace::Idle => Pace::Idle,
+            Pace::Busy | Pace::More => Pace::Quiet,
+        };
+        self.pace.set(pace);
+        match &self.buffer {
+            Buffer::Rings(rings) if pace != Pace::More => {
+                // The first record after a pause wakes us; what follows it is read with it.
+                rings.wake_at(if order.is_empty() { 0 } else { rings.mark })
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Reads and hands on all there is, when nothing more can come.
     ///
     /// # Errors
-    /// libbpf refuses.
+    /// The buffers cannot be read.
     pub fn drain(&self, to: impl FnMut(&[u8])) -> Result<()> {
-        while self.read()? {}
+        while self.read()?.more {}
         self.order.borrow_mut().release(u64::MAX, to);
         Ok(())
     }
 
-    /// True if there may be more.
-    fn read(&self) -> Result<bool> {
+    fn read(&self) -> Result<Read> {
+        let mut read = Read {
+            more: false,
+            any: false,
+            until: u64::MAX,
+        };
         match &self.buffer {
-            Buffer::Ring(ring) => {
-                let count = ring.consume_raw_n(BATCH);
-                if count < 0 {
-                    return Err(std::io::Error::from_raw_os_error(-count))
-                        .context("cannot read the ring buffer");
+            Buffer::Rings(rings) => {
+                for ring in &rings.rings {
+                    let count = ring.consume_raw_n(BATCH);
+                    if count < 0 {
+                        return Err(std::io::Error::from_raw_os_error(-count))
+                            .context("cannot read the ring buffer");
+                    }
+                    let newest = self.order.borrow_mut().take_newest();
+                    read.any |= count > 0;
+                    if count as usize >= BATCH {
+                        read.more = true;
+                        read.until = read.until.min(newest);
+                    }
                 }
-                Ok(count as usize >= BATCH)
             }
-            Buffer::Perf(perf) => {
-                perf.consume().context("cannot read the perf buffers")?;
-                Ok(false)
-            }
+            Buffer::Perf(perf) => perf.consume().context("cannot read the perf buffers")?,
         }
+        Ok(read)
     }
 }

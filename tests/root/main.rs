@@ -17,6 +17,7 @@ mod load_work;
 mod matrix;
 mod options;
 mod paths;
+mod rings;
 mod run;
 mod selection;
 mod start;
@@ -112,6 +113,7 @@ fn trials() -> Vec<Trial> {
         ("syscount", syscount::TESTS),
         ("exec", exec::TESTS),
         ("load", load::TESTS),
+        ("rings", rings::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {
