@@ -141,7 +141,7 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct hello_here *here = hello_here(ctx->args[0]);
 
-	if (via_of(hello_call_of(here, ctx->args[1])) && hello_selected_of(here))
+	if (via_of(hello_call_of(here, ctx->args[1])) && hello_selected_as(here, HELLO_THREAD))
 		start(bpf_get_current_pid_tgid());
 	return 0;
 }

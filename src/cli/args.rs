@@ -231,6 +231,11 @@ pub struct Args {
     #[arg(long, value_name = "FILE", help_heading = "Kernel")]
     pub btf: Option<PathBuf>,
 
+    /// What hello itself costs, on standard error, at the end and with each table: how often its
+    /// programs run, how long, their size (sampled, 100 ms of each second); its CPU and memory
+    #[arg(long)]
+    pub stats: bool,
+
     /// Exit with 3 if anything was lost
     #[arg(long)]
     pub strict: bool,

@@ -12,6 +12,7 @@ mod log;
 mod pin;
 mod prepare;
 mod pump;
+mod stats;
 mod stop;
 
 use std::cell::RefCell;
@@ -56,6 +57,7 @@ use pin::PinError;
 use pin::Pins;
 use prepare::Buffers;
 use prepare::prepare;
+use stats::Stats;
 
 pub(crate) use attach::section_hook;
 pub use excerpt::Excerpt;
@@ -258,6 +260,8 @@ pub struct Session<'obj, 'cb, S> {
     plan: Option<Plan>,
     /// Holds the lock on the pinned counters.
     pins: Option<Pins>,
+    /// What hello itself costs, if that is asked for.
+    stats: Option<Stats>,
     marker: std::marker::PhantomData<&'obj ()>,
 }
 
@@ -367,6 +371,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             attached,
             plan,
             pins: None,
+            stats: None,
             marker: std::marker::PhantomData,
         })
     }

@@ -2,7 +2,6 @@
 //! The loop of a run and its end: poll, print, stop; then detach, drain, account.
 
 use std::os::fd::AsFd as _;
-use std::os::fd::AsRawFd as _;
 use std::os::fd::FromRawFd as _;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,7 +12,6 @@ use anyhow::Result;
 use libbpf_rs::Link;
 use libbpf_rs::MapCore as _;
 use libbpf_rs::Object;
-use libbpf_rs::libbpf_sys;
 use libbpf_rs::query::LinkInfo;
 use libbpf_rs::query::LinkTypeInfo;
 use libbpf_rs::query::PerfEventType;
@@ -31,6 +29,8 @@ use super::Report;
 use super::Session;
 use super::Verdict;
 use super::find_map;
+use super::stats;
+use super::stats::Stats;
 use crate::ledger::Ledger;
 
 /// The trace pipe does not wake hello for single lines: read at least so often.
@@ -112,6 +112,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         let mut watched = cx.select.take_processes();
         self.forget_the_dead(&watched)?;
         let mut command_runs = cx.command.is_some();
+        if cx.args.stats {
+            self.stats = Some(Stats::start(self.skel.object(), self.plan)?);
+        }
         if let Some(command) = &mut cx.command {
             command.release()?;
         }
@@ -127,7 +130,8 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 .transport
                 .as_ref()
                 .map(|transport| now + transport.due());
-            let until = [deadline, next_tick, pipe, linger, due]
+            let turn = self.stats.as_ref().and_then(Stats::due);
+            let until = [deadline, next_tick, pipe, linger, due, turn]
                 .into_iter()
                 .flatten()
                 .min();
@@ -144,6 +148,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 }
             }
 
+            if let Some(stats) = &mut self.stats {
+                stats.turn(self.transport.as_ref());
+            }
             let mut source = self.source.borrow_mut();
             source.woke();
             if let Some(transport) = &self.transport {
@@ -158,6 +165,11 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             {
                 source.tick(self.skel.object(), false)?;
                 next_tick = tick.checked_add(interval).map(|next| next.max(now));
+                if let Some(stats) = &mut self.stats {
+                    source.output().flush();
+                    let ledger = find_map(self.skel.object(), "hello_ledger")?;
+                    stats.tell_of_table(Ledger::read(&ledger, 0)?.seen);
+                }
             }
             source.output().flush();
             let verdict = cx.stop.verdict(command_runs);
@@ -249,6 +261,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
 
     /// Detaches, waits for programs still running, reads what they left, counts.
     fn finish(mut self) -> Result<Report> {
+        if let Some(stats) = &mut self.stats {
+            stats.stop(self.transport.as_ref());
+        }
         self.source.borrow_mut().detaching(self.skel.object())?;
         let missed = self.links.iter().map(kprobe_missed).sum::<u64>();
         // In reverse: an exit before its entry, and the programs that keep the filters
@@ -271,6 +286,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         ledger.emitted -= overwritten.min(ledger.emitted);
         ledger.lost.buffer_full += overwritten;
         ledger.add_output(source.output());
+        if let Some(stats) = &mut self.stats {
+            stats.tell_of_run(ledger.seen);
+        }
         Ok(Report {
             ledger,
             write_failure: source.output().take_failure(),
@@ -309,16 +327,8 @@ fn recursion_misses(object: &Object) -> u64 {
     object
         .progs()
         .filter(libbpf_rs::ProgramImpl::autoload)
-        .map(|program| {
-            let mut info = libbpf_sys::bpf_prog_info::default();
-            let mut len = size_of_val(&info).try_into().unwrap_or(0);
-            let fd = program.as_fd().as_raw_fd();
-            // SAFETY: fd is a loaded program's, info and len describe memory of ours.
-            match unsafe { libbpf_sys::bpf_prog_get_info_by_fd(fd, &mut info, &mut len) } {
-                0 => info.recursion_misses,
-                _ => 0,
-            }
-        })
+        .filter_map(|program| stats::program_info(program.as_fd()))
+        .map(|info| info.recursion_misses)
         .sum()
 }
 

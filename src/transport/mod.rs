@@ -3,6 +3,7 @@
 //! behind one poll, in the order of their time stamps. docs/architecture.md tells why
 //! it is done this way.
 
+mod fill;
 mod order;
 mod plan;
 
@@ -269,6 +270,14 @@ impl Transport {
         while self.read()?.more {}
         self.order.borrow_mut().release(u64::MAX, to);
         Ok(())
+    }
+
+    /// Bytes that wait to be read; of several buffers those of the fullest.
+    pub fn waiting(&self) -> u64 {
+        match &self.buffer {
+            Buffer::Rings(rings) => rings.rings.iter().map(fill::ring).max().unwrap_or(0),
+            Buffer::Perf(perf) => fill::perf(perf),
+        }
     }
 
     fn read(&self) -> Result<Read> {

@@ -37,13 +37,13 @@ pub(crate) const TESTS: &[Test] = &[
     ("no_such_btf", no_such_btf),
 ];
 
-const CAP_SYS_ADMIN: u64 = 21;
+pub(crate) const CAP_SYS_ADMIN: u64 = 21;
 const CAP_PERFMON: u64 = 38;
 const CAP_BPF: u64 = 39;
 
 /// Without these capabilities: dropped from the bounding set, so that root's exec
 /// does not get them back.
-fn without<'c>(command: &'c mut Command, caps: &'static [u64]) -> &'c mut Command {
+pub(crate) fn without<'c>(command: &'c mut Command, caps: &'static [u64]) -> &'c mut Command {
     // SAFETY: prctl(2) only, between fork and exec.
     unsafe {
         command.pre_exec(move || {

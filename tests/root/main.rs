@@ -21,6 +21,7 @@ mod rings;
 mod run;
 mod selection;
 mod start;
+mod stats;
 mod syscount;
 mod uring;
 mod workload;
@@ -114,6 +115,7 @@ fn trials() -> Vec<Trial> {
         ("exec", exec::TESTS),
         ("load", load::TESTS),
         ("rings", rings::TESTS),
+        ("stats", stats::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {

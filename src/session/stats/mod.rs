@@ -1,0 +1,284 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! `--stats`: what hello itself costs.
+//!
+//! The kernel counts the runs of programs and their time only while somebody asks for
+//! it, and that costs each program two readings of the clock. So it is switched on for
+//! a window of each second, by a descriptor (BPF_ENABLE_STATS, Linux 5.8) that takes it
+//! back when it is closed, however hello ends.
+
+mod clock;
+mod report;
+
+use std::fs;
+use std::os::fd::AsFd as _;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::BorrowedFd;
+use std::os::fd::FromRawFd as _;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+use std::time::Instant;
+
+use anyhow::Result;
+use libbpf_rs::Object;
+use libbpf_rs::libbpf_sys;
+use nix::errno::Errno;
+use nix::sys::resource::UsageWho;
+use nix::sys::resource::getrusage;
+
+use crate::transport::Plan;
+use crate::transport::Transport;
+
+/// How long the kernel counts …
+const WINDOW: Duration = Duration::from_millis(100);
+
+/// … of each such time.
+const PERIOD: Duration = Duration::from_secs(1);
+
+/// Whether the kernel counts runs for everybody anyway (sysctl(8)).
+const ENABLED: &str = "/proc/sys/kernel/bpf_stats_enabled";
+
+/// What the kernel knows of a loaded program. Fields that it is too old for are 0.
+pub(super) fn program_info(program: BorrowedFd<'_>) -> Option<libbpf_sys::bpf_prog_info> {
+    let mut info = libbpf_sys::bpf_prog_info::default();
+    let mut len = size_of_val(&info).try_into().unwrap_or(0);
+    // SAFETY: the descriptor is open, info and len describe memory of ours.
+    let done =
+        unsafe { libbpf_sys::bpf_prog_get_info_by_fd(program.as_raw_fd(), &mut info, &mut len) };
+    (done == 0).then_some(info)
+}
+
+/// What was measured in a time: since the last table, or of the whole run.
+#[derive(Clone, Debug)]
+struct Span {
+    began: Instant,
+    /// Time of the windows in it.
+    sampled: Duration,
+    /// Runs in the windows and their nanoseconds, without the clock, of each program.
+    runs: Vec<(u64, u64)>,
+    /// Bytes that waited in the buffer when hello woke, at most.
+    fill: u64,
+    /// The ledger's events, and hello's own CPU time, when it began.
+    seen: u64,
+    cpu: Duration,
+}
+
+impl Span {
+    fn new(programs: usize, began: Instant, seen: u64) -> Self {
+        Self {
+            began,
+            sampled: Duration::ZERO,
+            runs: vec![(0, 0); programs],
+            fill: 0,
+            seen,
+            cpu: own_cpu(),
+        }
+    }
+}
+
+/// A loaded program.
+#[derive(Debug)]
+struct Program {
+    name: String,
+    fd: OwnedFd,
+    /// Instructions that the verifier went through (Linux 5.16).
+    verified: Option<u32>,
+    /// Bytes of machine code.
+    jited: Option<u32>,
+    /// Runs and their nanoseconds when the window began.
+    before: (u64, u64),
+}
+
+impl Program {
+    fn runs(&self) -> (u64, u64) {
+        let info = program_info(self.fd.as_fd()).unwrap_or_default();
+        (info.run_cnt, info.run_time_ns)
+    }
+}
+
+/// Who has the kernel count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Switch {
+    /// hello, in windows.
+    Own,
+    /// All is counted anyway, and nothing is changed.
+    Already,
+    /// Nobody: hello may not.
+    Refused,
+}
+
+/// The measurement of a run.
+#[derive(Debug)]
+pub(super) struct Stats {
+    programs: Vec<Program>,
+    plan: Option<Plan>,
+    switch: Switch,
+    /// Nanoseconds of a run that are the clock's.
+    clock: u64,
+    /// Since when the kernel counts, and what makes it.
+    window: Option<(Instant, Option<OwnedFd>)>,
+    /// When the next window is to begin or this one to end.
+    turn: Instant,
+    table: Span,
+    run: Span,
+    cost: Option<f64>,
+}
+
+impl Stats {
+    /// Begins with the first window, when all is attached.
+    ///
+    /// # Errors
+    /// No descriptors are left.
+    pub(super) fn start(object: &Object, plan: Option<Plan>) -> Result<Self> {
+        let mut programs = Vec::new();
+        for program in object.progs().filter(libbpf_rs::ProgramImpl::autoload) {
+            let info = program_info(program.as_fd()).unwrap_or_default();
+            let known = |number: u32| Some(number).filter(|number| *number > 0);
+            programs.push(Program {
+                name: program.name().to_string_lossy().into_owned(),
+                fd: program.as_fd().try_clone_to_owned()?,
+                verified: known(info.verified_insns),
+                jited: known(info.jited_prog_len),
+                before: (0, 0),
+            });
+        }
+        let now = Instant::now();
+        let span = Span::new(programs.len(), now, 0);
+        let is_on = fs::read_to_string(ENABLED).is_ok_and(|text| text.trim() == "1");
+        let mut stats = Self {
+            programs,
+            plan,
+            switch: if is_on { Switch::Already } else { Switch::Own },
+            clock: 0,
+            window: None,
+            turn: now,
+            table: span.clone(),
+            run: span,
+            cost: None,
+        };
+        stats.open();
+        if stats.window.is_some() {
+            stats.clock = clock::reading().unwrap_or(0);
+        }
+        Ok(stats)
+    }
+
+    /// The share of one CPU that the programs took in the last window, 1.0 for all of
+    /// it; more where several CPUs run them. `None` if it is not known (yet).
+    #[expect(dead_code, reason = "the measure of an overhead budget, --max-cpu")]
+    pub(super) fn cost(&self) -> Option<f64> {
+        self.cost
+    }
+
+    /// When [`turn`](Self::turn) has to be called next.
+    pub(super) fn due(&self) -> Option<Instant> {
+        (self.switch != Switch::Refused).then_some(self.turn)
+    }
+
+    /// hello has woken: looks how full the buffer is, and begins or ends a window if it
+    /// is time to.
+    pub(super) fn turn(&mut self, transport: Option<&Transport>) {
+        self.look(transport);
+        if self.due().is_some_and(|turn| Instant::now() >= turn) {
+            if self.window.is_some() {
+                self.close();
+            } else {
+                self.open();
+            }
+        }
+    }
+
+    /// The programs are about to be detached: ends the last window.
+    pub(super) fn stop(&mut self, transport: Option<&Transport>) {
+        self.look(transport);
+        self.close();
+    }
+
+    fn look(&mut self, transport: Option<&Transport>) {
+        let waiting = transport.map_or(0, Transport::waiting);
+        for span in [&mut self.table, &mut self.run] {
+            span.fill = span.fill.max(waiting);
+        }
+    }
+
+    fn open(&mut self) {
+        let fd = match self.switch {
+            Switch::Own => match enable() {
+                Ok(fd) => Some(fd),
+                Err(error) => {
+                    crate::say!("hello: --stats: runs of programs are left out: {error}");
+                    self.switch = Switch::Refused;
+                    return;
+                }
+            },
+            Switch::Already => None,
+            Switch::Refused => return,
+        };
+        for program in &mut self.programs {
+            program.before = program.runs();
+        }
+        let now = Instant::now();
+        self.window = Some((now, fd));
+        self.turn = now + WINDOW;
+    }
+
+    fn close(&mut self) {
+        let Some((began, fd)) = self.window.take() else {
+            return;
+        };
+        let time = began.elapsed();
+        let now: Vec<_> = self.programs.iter().map(Program::runs).collect();
+        drop(fd);
+        let mut all = 0;
+        for (index, program) in self.programs.iter().enumerate() {
+            let runs = now[index].0.saturating_sub(program.before.0);
+            let ns = now[index].1.saturating_sub(program.before.1);
+            let ns = ns.saturating_sub(runs * self.clock);
+            all += ns;
+            for span in [&mut self.table, &mut self.run] {
+                span.runs[index].0 += runs;
+                span.runs[index].1 += ns;
+            }
+        }
+        self.table.sampled += time;
+        self.run.sampled += time;
+        self.cost = (!time.is_zero()).then(|| all as f64 / time.as_nanos() as f64);
+        self.turn = began + PERIOD;
+    }
+
+    /// Says what was measured since the last table; `seen` events are in the ledger.
+    pub(super) fn tell_of_table(&mut self, seen: u64) {
+        self.close();
+        report::tell(self, &self.table, seen, false);
+        self.table = Span::new(self.programs.len(), Instant::now(), seen);
+        // Each table has a window of its own, however short the interval.
+        self.open();
+    }
+
+    /// Says what was measured in all the run.
+    pub(super) fn tell_of_run(&self, seen: u64) {
+        report::tell(self, &self.run, seen, true);
+    }
+}
+
+/// Has the kernel count runs for as long as the descriptor is open.
+fn enable() -> Result<OwnedFd, String> {
+    // SAFETY: takes a number.
+    let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
+    match Errno::result(fd) {
+        // SAFETY: a descriptor that the kernel has just made for us (close-on-exec).
+        Ok(fd) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        Err(Errno::EPERM) => Err("CAP_SYS_ADMIN is missing; run as root".into()),
+        Err(Errno::EINVAL) => Err("the kernel cannot count them (Linux 5.8)".into()),
+        Err(errno) => Err(errno.desc().into()),
+    }
+}
+
+/// CPU time that hello has used since it was started.
+fn own_cpu() -> Duration {
+    let Ok(usage) = getrusage(UsageWho::RUSAGE_SELF) else {
+        return Duration::ZERO;
+    };
+    let micros = usage.user_time().tv_sec() + usage.system_time().tv_sec();
+    let micros = micros * 1_000_000 + usage.user_time().tv_usec() + usage.system_time().tv_usec();
+    Duration::from_micros(micros.try_into().unwrap_or(0))
+}
