@@ -68,9 +68,9 @@ test-peers: build target/hello-peers ## hello beside execsnoop, opensnoop, sysco
 		HELLO_PEERS_OUT="$(CURDIR)" HELLO_PEERS_SOURCE="$$source" HELLO_PEERS_SECONDS="$$HELLO_PEERS_SECONDS" \
 		$${HELLO_BLESS:+HELLO_BLESS="$$HELLO_BLESS"} target/hello-peers
 
-test-vm: build target/hello-tests target/hello-peers ## hello on Debian's kernels in QEMU
+test-vm: build target/hello-tests target/hello-peers ## hello on Debian's kernels in QEMU; FILTER=TEST; HELLO_BLESS=1: docs/verifier.md
 	$(Q)./scripts/deps.sh vm
-	$(Q)tests/vm/run.sh --hello ./hello --tests target/hello-tests --peers target/hello-peers
+	$(Q)tests/vm/run.sh --hello ./hello --tests target/hello-tests --peers target/hello-peers $(if $(FILTER),--filter $(FILTER))
 
 # The static test binaries: tests and workload in one file, for root and for the VMs.
 .PHONY: target/hello-tests target/hello-peers

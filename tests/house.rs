@@ -185,6 +185,7 @@ fn each_file_names_its_licence() {
             "Makefile",
             "tests/vm/init",
             "tests/vm/table.awk",
+            "tests/vm/verifier.awk",
             "vmlinux/vmlinux.h",
             "scripts/deps.sh",
             ".ci/run",

@@ -29,6 +29,10 @@ use crate::wire::types::hello_transport;
 /// How records come, and their rings if there are several.
 pub(super) type Buffers = (Plan, Vec<MapHandle>);
 
+/// The verifier says what it went through, not each instruction (BPF_LOG_STATS in
+/// include/linux/bpf_verifier.h, Linux 5.2).
+const VERIFIER_STATS: u32 = 4;
+
 /// Everything between open and load that is the same for all modes.
 pub(super) fn prepare(
     cx: &Context,
@@ -75,6 +79,11 @@ pub(super) fn prepare(
     for mut map in object.maps_mut() {
         if map.name() == "hello_here_map" && !remembers {
             map.set_autocreate(false)?;
+        }
+    }
+    if cx.args.stats && cx.args.verbose {
+        for mut program in object.progs_mut() {
+            program.set_log_level(VERIFIER_STATS);
         }
     }
     let mut config = vec![(".rodata.hello", wire::bytes(&config).to_vec())];

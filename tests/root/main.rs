@@ -24,6 +24,7 @@ mod start;
 mod stats;
 mod syscount;
 mod uring;
+mod verifier;
 mod workload;
 
 use std::env;
@@ -100,6 +101,16 @@ fn trials() -> Vec<Trial> {
         } else {
             trials.push(Trial::test(cell.name(), move || {
                 cell.run().map_err(Failed::from)
+            }));
+        }
+    }
+    if let Err(reason) = verifier::column() {
+        println!("verifier: n/a: {reason}");
+        trials.push(Trial::test("verifier", || Ok(())).with_ignored_flag(true));
+    } else {
+        for set in verifier::sets() {
+            trials.push(Trial::test(set.name(), move || {
+                set.check().map_err(Failed::from)
             }));
         }
     }

@@ -39,17 +39,17 @@ const SYSCTL: &str = "/proc/sys/kernel/bpf_stats_enabled";
 
 /// A program's row of the report.
 #[derive(Debug)]
-struct Program {
-    name: String,
+pub(crate) struct Program {
+    pub(crate) name: String,
     runs: String,
     ns: String,
     share: String,
-    insns: String,
-    jited: String,
+    pub(crate) insns: String,
+    pub(crate) jited: String,
 }
 
 /// The rows of the last report, that of the whole run.
-fn programs(stderr: &str) -> Vec<Program> {
+pub(crate) fn programs(stderr: &str) -> Vec<Program> {
     let lines: Vec<_> = stderr.lines().collect();
     let head = lines
         .iter()
