@@ -51,6 +51,7 @@ wire!(
     types::hello_row,
     types::hello_timed,
     types::hello_bucket_key,
+    types::hello_bucket_count,
     types::hello_control
 );
 

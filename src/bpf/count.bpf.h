@@ -48,26 +48,41 @@ enum hello_count_limits {
 };
 
 /*
- * What is known of the calls of one key on one CPU: a line of its cache. The entry's
- * program writes `calls` and `gone`, the exit's the rest, so that neither needs an
- * atomic where one can interrupt the other.
+ * What has happened to the calls of one key on one CPU. The entry's program writes
+ * `calls` and `gone`, the exit's the rest, so that neither needs an atomic where one can
+ * interrupt the other.
  */
-struct hello_row {
+struct hello_tally {
 	u64 calls;
-	u64 gone;     /* of these, never to be seen returning: exit(), a skipped exit */
-	u64 returned; /* of these, seen returning */
+	u64 gone;     /* calls never to be seen returning: exit(), a skipped exit */
+	u64 returned; /* calls seen returning */
 	u64 errors;   /* of these, with an error */
 	u64 total_ns; /* their times together */
-	u64 max_ns[2]; /* the longest of an even and of an odd epoch … */
-	u32 epoch[2];  /* … and which epoch that was */
+	u64 max_ns;   /* the longest of one epoch … */
+	u64 epoch;    /* … and which epoch that was */
 };
 
-_Static_assert(sizeof(struct hello_row) == 64, "user space lays rows out CPU by CPU");
+/*
+ * Tables show an epoch, all numbers of a row and of its histogram the same one. So what
+ * happens in even epochs and in odd ones is kept apart (index: epoch % 2), and user space
+ * reads the one while the programs write the other. No line of the cache has numbers of
+ * two CPUs and the same parity.
+ */
+struct hello_row {
+	struct hello_tally by_parity[2];
+};
+
+_Static_assert(sizeof(struct hello_row) == 112, "user space lays rows out CPU by CPU");
+
+/* How many times fall into each bucket. */
+struct hello_histogram {
+	u64 buckets[HELLO_BUCKETS];
+};
 
 /* A row and its histogram. */
 struct hello_timed {
 	struct hello_row row;
-	u64 buckets[HELLO_BUCKETS];
+	struct hello_histogram by_parity[2];
 };
 
 /* Times of one key that are alike. */
@@ -77,10 +92,15 @@ struct hello_bucket_key {
 	u32 unused;
 };
 
+/* … and how many there are. */
+struct hello_bucket_count {
+	u64 by_parity[2];
+};
+
 /* Written by user space while the programs run. */
 struct hello_control {
 	u32 on;	   /* count: from when all is attached until all is being detached */
-	u32 epoch; /* number of the interval; a longest time is of one interval */
+	u32 epoch; /* its end is the end of a table */
 };
 
 static __always_inline void hello_key_here(struct hello_key *key, struct hello_here *here,

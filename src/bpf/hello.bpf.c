@@ -14,6 +14,7 @@ HELLO_EXPORT(hello_container_id);
 HELLO_EXPORT(hello_row);
 HELLO_EXPORT(hello_timed);
 HELLO_EXPORT(hello_bucket_key);
+HELLO_EXPORT(hello_bucket_count);
 HELLO_EXPORT(hello_control);
 
 enum hello_abi export_hello_abi __attribute__((unused));

@@ -52,7 +52,7 @@ struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(max_entries, 65536);
 	__type(key, struct hello_bucket_key);
-	__type(value, u64);
+	__type(value, struct hello_bucket_count);
 } syscount_buckets SEC(".maps");
 
 volatile struct hello_control syscount_control SEC(".data.control") = {};
@@ -86,14 +86,20 @@ static __always_inline struct hello_timed *timed(struct hello_call call)
 	return bpf_map_lookup_elem(&syscount_timed, &call.nr);
 }
 
+/* The part of a row that the epoch is written in. */
+static __always_inline struct hello_tally *tally_of(struct hello_row *row, u32 epoch)
+{
+	return &row->by_parity[epoch % 2];
+}
+
 /* The program at the exit of the call before was skipped by the kernel. */
-static __always_inline void missed(const struct hello_open_call *open)
+static __always_inline void missed(const struct hello_open_call *open, u32 epoch)
 {
 	struct hello_timed *own = timed(open->call);
 	struct hello_row *row = own ? &own->row : row_by_key(&open->key, false);
 
 	if (row)
-		row->gone += 1;
+		tally_of(row, epoch)->gone += 1;
 }
 
 /* A call begins that will be seen returning. */
@@ -102,6 +108,8 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 {
 	struct hello_open_call *open = hello_open_call(here, true);
 	bool is_last = hello_never_returns(call);
+	u32 epoch = syscount_control.epoch;
+	struct hello_tally *tally;
 	struct hello_timed *own;
 	struct hello_row *row;
 
@@ -110,7 +118,7 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 		return;
 	}
 	if (open->phase == HELLO_COUNTED)
-		missed(open);
+		missed(open, epoch);
 	open->call = call;
 	open->phase = HELLO_UNCOUNTED;
 	own = timed(call);
@@ -124,8 +132,9 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 		row = config.watch & HELLO_WATCH_FAILED ? NULL : row_by_key(&open->key, true);
 	}
 	if (row) {
-		row->calls += 1;
-		row->gone += is_last;
+		tally = tally_of(row, epoch);
+		tally->calls += 1;
+		tally->gone += is_last;
 		hello_count(&ledger->emitted);
 	} else if (config.watch & HELLO_WATCH_FAILED) {
 		/* It has not failed yet, and may never. */
@@ -167,7 +176,7 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 		struct hello_key key = {};
 
 		hello_key_here(&key, here, call);
-		count = (u64 *)row_by_key(&key, true); /* begins with `calls` */
+		count = (u64 *)row_by_key(&key, true); /* begins with `calls`; the epoch is 0 */
 	}
 	if (!count) {
 		hello_count(&ledger->lost_map);
@@ -179,10 +188,10 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* Adds a time to the histogram of a key; one that finds no room is missing, and told. */
-static __always_inline void add_to_bucket(const struct hello_key *key, u32 bucket)
+static __always_inline void add_to_bucket(const struct hello_key *key, u32 bucket, u32 epoch)
 {
 	struct hello_bucket_key at = { .key = *key, .bucket = bucket };
-	u64 zero = 0, *count;
+	struct hello_bucket_count zero = {}, *count;
 
 	count = bpf_map_lookup_elem(&syscount_buckets, &at);
 	if (!count) {
@@ -190,20 +199,17 @@ static __always_inline void add_to_bucket(const struct hello_key *key, u32 bucke
 		count = bpf_map_lookup_elem(&syscount_buckets, &at);
 	}
 	if (count)
-		hello_atomic_inc(count);
+		hello_atomic_inc(&count->by_parity[epoch % 2]);
 }
 
-static __always_inline void add_time(struct hello_row *row, u64 ns)
+static __always_inline void add_time(struct hello_tally *tally, u64 ns, u32 epoch)
 {
-	u32 epoch = syscount_control.epoch;
-	u32 slot = epoch & 1;
-
-	row->total_ns += ns;
-	if (row->epoch[slot] != epoch) {
-		row->epoch[slot] = epoch;
-		row->max_ns[slot] = ns;
-	} else if (row->max_ns[slot] < ns) {
-		row->max_ns[slot] = ns;
+	tally->total_ns += ns;
+	if (tally->epoch != epoch) {
+		tally->epoch = epoch;
+		tally->max_ns = ns;
+	} else if (tally->max_ns < ns) {
+		tally->max_ns = ns;
 	}
 }
 
@@ -211,7 +217,8 @@ static __always_inline void add_time(struct hello_row *row, u64 ns)
  * Where a call that has returned is counted. By error, that is known only now: it is
  * taken from those that are pending. NULL if it is not counted, or has no room.
  */
-static __always_inline struct hello_row *settle(struct hello_open_call *open, s32 error)
+static __always_inline struct hello_row *settle(struct hello_open_call *open, s32 error,
+						u32 epoch)
 {
 	u32 exits = HELLO_LEDGER_EXITS;
 	struct hello_ledger *ledger;
@@ -230,7 +237,7 @@ static __always_inline struct hello_row *settle(struct hello_open_call *open, s3
 		row = row_by_key(&open->key, false);
 		if (!row)
 			return NULL;
-		row->returned += 1;
+		tally_of(row, epoch)->returned += 1;
 		ledger->emitted -= 1;
 	}
 	open->key.error = error;
@@ -240,7 +247,7 @@ static __always_inline struct hello_row *settle(struct hello_open_call *open, s3
 		return NULL;
 	}
 	ledger->emitted += 1;
-	row->calls += 1;
+	tally_of(row, epoch)->calls += 1;
 	return row;
 }
 
@@ -248,24 +255,26 @@ static __always_inline struct hello_row *settle(struct hello_open_call *open, s3
 static __always_inline void end(struct hello_open_call *open, s32 error)
 {
 	u64 ns = config.watch & HELLO_WATCH_TIMES ? bpf_ktime_get_ns() - open->start : 0;
+	u32 epoch = syscount_control.epoch; /* once: a call is of one epoch */
 	struct hello_timed *own = timed(open->call);
-	struct hello_row *row = own ? &own->row : settle(open, error);
+	struct hello_row *row = own ? &own->row : settle(open, error, epoch);
+	struct hello_tally *tally;
 
 	if (!row)
 		return;
-	/* The histogram first: it may be ahead of its row, never behind it. */
+	tally = tally_of(row, epoch);
 	if (config.watch & HELLO_WATCH_TIMES) {
 		u32 bucket = hello_bucket(ns);
 
 		barrier_var(bucket); /* the verifier wants to see the comparison */
 		if (!own)
-			add_to_bucket(&open->key, bucket);
+			add_to_bucket(&open->key, bucket, epoch);
 		else if (bucket < HELLO_BUCKETS)
-			own->buckets[bucket] += 1;
-		add_time(row, ns);
+			own->by_parity[epoch % 2].buckets[bucket] += 1;
+		add_time(tally, ns, epoch);
 	}
-	row->errors += !!error;
-	row->returned += 1;
+	tally->errors += !!error;
+	tally->returned += 1;
 }
 
 /* A call returns that was not seen beginning: it began before hello did. */

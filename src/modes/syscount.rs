@@ -54,7 +54,7 @@ pub const INFO: ModeInfo = ModeInfo {
 };
 
 /// The array of histograms has one for each call and CPU: not where that is too much.
-const ARRAY_BYTES: u32 = 64 << 20;
+const ARRAY_BYTES: u32 = 128 << 20;
 const ARRAY_ELEMENTS: u32 = 512;
 
 /// Bytes of a key in a hash beside its value (kernel/bpf/hashtab.c).

@@ -63,6 +63,7 @@ pub(crate) use attach::section_hook;
 pub use excerpt::Excerpt;
 pub use log::libbpf_version;
 pub use log::listen;
+pub use pump::grace_period;
 pub use pump::outlast;
 pub use pump::pidfd_open;
 pub use stop::Stop;

@@ -309,8 +309,8 @@ fn is_alive(pid: u32) -> bool {
 }
 
 /// Returns when every program that was running on any CPU has ended: detaching
-/// only keeps new runs from starting.
-fn grace_period() {
+/// only keeps new runs from starting, and what hello writes is seen by new runs only.
+pub fn grace_period() {
     // SAFETY: takes three integers. MEMBARRIER_CMD_GLOBAL is synchronize_rcu()
     // (kernel/sched/membarrier.c), and BPF programs run in RCU read-side sections.
     let done = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };

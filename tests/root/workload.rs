@@ -131,6 +131,8 @@ pub(crate) fn run(words: &[String]) -> ! {
         }
         // N sleeps of M milliseconds.
         "sleeps" => sleeps(number(1), number(2)),
+        // N processes that do M times a long sleep and MIX_SHORT short ones.
+        "mix" => mix(number(1), number(2)),
         // N times M calls, with a pause after each lot.
         "paced" => repeat(number(1), || {
             repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
@@ -489,6 +491,27 @@ fn sleeps(times: u64, millis: u64) {
             [time.as_ptr() as usize, 0, 0, 0],
         )
     });
+}
+
+/// Short sleeps after each long one of `mix`.
+pub(crate) const MIX_SHORT: u64 = 12;
+
+fn mix(processes: u64, times: u64) {
+    for _ in 0..processes {
+        // SAFETY: one thread.
+        match unsafe { nix::unistd::fork() } {
+            Ok(nix::unistd::ForkResult::Child) => {
+                repeat(times, || {
+                    sleeps(1, 20);
+                    sleeps(MIX_SHORT, 0);
+                });
+                exit(0);
+            }
+            Ok(nix::unistd::ForkResult::Parent { .. }) => {}
+            Err(_) => exit(93),
+        }
+    }
+    while nix::sys::wait::wait().is_ok() {}
 }
 
 extern "C" fn ignore(_: libc::c_int) {}

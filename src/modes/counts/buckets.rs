@@ -59,23 +59,6 @@ impl Spread {
         })
     }
 
-    /// The longest time, if it is told: a time of another bucket than the last that
-    /// something is in cannot be, and its middle is.
-    pub(super) fn correct_longest(&self, told: u64) -> u64 {
-        match self.0.last_key_value() {
-            Some((bucket, _)) => {
-                let (from, to) = range(*bucket);
-                let middle = from + (to - from - 1) / 2;
-                if (from..to).contains(&told) {
-                    told
-                } else {
-                    middle
-                }
-            }
-            None => told,
-        }
-    }
-
     /// The buckets that something is in: from, to, how many.
     pub(super) fn buckets(&self) -> impl Iterator<Item = (u64, u64, u64)> {
         self.0.iter().map(|(bucket, count)| {

@@ -136,8 +136,13 @@ pub(super) struct Counts {
     is_laid_out: bool,
     tables: u64,
     limit: Option<u64>,
-    /// The interval that calls are timed in.
+    /// What the kernel side writes as `hello_control.epoch`: its counters of even and of
+    /// odd epochs are kept apart, so that a table is of closed ones.
     epoch: u32,
+    /// What was last read of the even and of the odd epochs.
+    parts: [Snapshot; 2],
+    /// There may be counters of former runs.
+    is_pinned: bool,
     /// What pinned counters said before this run.
     before: Snapshot,
     /// What the last table had been made of.
@@ -179,21 +184,52 @@ impl Counts {
             tables: 0,
             limit: cx.args.count.map(std::num::NonZero::get),
             epoch: 0,
+            parts: Default::default(),
+            is_pinned: cx.args.pin.is_some(),
             before: Snapshot::new(),
             last: Snapshot::new(),
         })
     }
 
-    fn read(&self, object: &Object, last: bool) -> Result<Snapshot> {
-        read::settle(read::read(object, &self.stores, self.epoch)?, last)
+    /// Reads what has happened up to the end of `epoch`, which is closed: of its parity
+    /// from the kernel side, of the other as it was then.
+    fn read(&mut self, object: &Object, epoch: u32, last: bool) -> Result<Snapshot> {
+        let mut closed = read::read(object, &self.stores, epoch)?;
+        let mut all = closed.clone();
+        let parity = (epoch % 2) as usize;
+        for (key, tally) in &self.parts[1 - parity] {
+            all.entry(*key).or_default().join(tally);
+        }
+        if !self.look.cumulative {
+            // The longest of one interval is none of the next.
+            closed.values_mut().for_each(|tally| tally.max_ns = 0);
+        }
+        self.parts[parity] = closed;
+        read::settle(all, last)
+    }
+
+    /// Begins another epoch, and waits until nobody is left in the one before. Where
+    /// tables have all since the start, the longest time is of both parities, and of no
+    /// single epoch: there are only two of them.
+    fn turn(&mut self, object: &Object) -> Result<()> {
+        if self.look.exits {
+            self.epoch = if self.look.cumulative {
+                self.epoch ^ 1
+            } else {
+                self.epoch.wrapping_add(1)
+            };
+            self.control(object, true)?;
+            session::grace_period();
+        }
+        Ok(())
     }
 
     /// Tells the kernel side to count or not, and in which epoch.
-    fn control(&self, object: &Object, on: bool, epoch: u32) -> Result<()> {
+    fn control(&self, object: &Object, on: bool) -> Result<()> {
         if self.look.exits {
             let control = hello_control {
                 on: u32::from(on),
-                epoch,
+                epoch: self.epoch,
             };
             let map = find_map(object, ".data.control")?;
             map.update(&0u32.to_ne_bytes(), wire::bytes(&control), MapFlags::ANY)?;
@@ -358,17 +394,20 @@ impl Source for Counts {
 
     fn loaded(&mut self, object: &Object) -> Result<()> {
         session::find_containers(object, &mut self.host.containers)?;
-        self.before = self.read(object, true)?;
-        self.last = self.before.clone();
+        if self.is_pinned {
+            self.read(object, 1, true)?;
+            self.before = self.read(object, 0, true)?;
+            self.last = self.before.clone();
+        }
         Ok(())
     }
 
     fn attached(&mut self, object: &Object) -> Result<()> {
-        self.control(object, true, self.epoch)
+        self.control(object, true)
     }
 
     fn detaching(&mut self, object: &Object) -> Result<()> {
-        self.control(object, false, self.epoch)
+        self.control(object, false)
     }
 
     fn begin(&mut self) {
@@ -382,12 +421,11 @@ impl Source for Counts {
     }
 
     fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
-        let is_interval = !last && !self.look.cumulative;
-        if is_interval {
-            // The next one begins, then this one is read.
-            self.control(object, true, self.epoch.wrapping_add(1))?;
+        let closed = self.epoch;
+        if !last {
+            self.turn(object)?;
         }
-        let now = self.read(object, last)?;
+        let now = self.read(object, closed, last)?;
         if !self.is_full() {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
             self.print(&now, is_final)?;
@@ -400,7 +438,6 @@ impl Source for Counts {
             let told = self.output.printed() + self.output.write_errors();
             self.output.surplus = self.output.received.saturating_sub(told);
         }
-        self.epoch += u32::from(is_interval);
         self.last = now;
         Ok(())
     }

@@ -12,10 +12,12 @@ use super::buckets::Spread;
 use crate::modes::NR_MAX;
 use crate::session::find_map;
 use crate::wire;
+use crate::wire::types::hello_bucket_count;
 use crate::wire::types::hello_bucket_key;
 use crate::wire::types::hello_count_limits;
 use crate::wire::types::hello_key;
 use crate::wire::types::hello_row;
+use crate::wire::types::hello_tally;
 use crate::wire::types::hello_timed;
 
 /// What a map has under its keys.
@@ -50,33 +52,25 @@ pub(super) struct Tally {
     pub(super) max_ns: u64,
     pub(super) in_flight: u64,
     pub(super) spread: Spread,
-    /// Times are missing in it, for which there was no room.
-    cut: bool,
 }
 
 impl Tally {
-    fn add(&mut self, row: &hello_row, epoch: u32) {
-        self.calls += row.calls;
-        self.gone += row.gone;
-        self.returned += row.returned;
-        self.errors += row.errors;
-        self.total_ns += row.total_ns;
-        let longest = |epoch: u32| {
-            let slot = (epoch & 1) as usize;
-            if row.epoch[slot] == epoch {
-                row.max_ns[slot]
-            } else {
-                0
-            }
-        };
-        // Calls that return while the table is read are of the next epoch already.
-        let longest = longest(epoch).max(longest(epoch.wrapping_add(1)));
-        self.max_ns = self.max_ns.max(longest);
+    /// Adds what `tally` has. Its longest time counts if it is of `epoch`.
+    fn add(&mut self, tally: &hello_tally, epoch: u32) {
+        self.calls += tally.calls;
+        self.gone += tally.gone;
+        self.returned += tally.returned;
+        self.errors += tally.errors;
+        self.total_ns += tally.total_ns;
+        if tally.epoch == u64::from(epoch) {
+            self.max_ns = self.max_ns.max(tally.max_ns);
+        }
     }
 
-    /// What came since `old`. Calls in flight are those that are so now.
+    /// What came since `old`. Calls in flight are those that are so now, and the longest
+    /// time is the one that is told.
     pub(super) fn since(&self, old: &Self) -> Self {
-        let mut since = Self {
+        Self {
             calls: self.calls.saturating_sub(old.calls),
             gone: self.gone.saturating_sub(old.gone),
             returned: self.returned.saturating_sub(old.returned),
@@ -85,14 +79,12 @@ impl Tally {
             max_ns: self.max_ns,
             in_flight: self.in_flight,
             spread: self.spread.since(&old.spread),
-            cut: self.cut,
-        };
-        // The longest was perhaps of a call that the table before counted while it was
-        // read. The histogram tells, if it is whole.
-        if !since.is_cut() {
-            since.max_ns = since.spread.correct_longest(since.max_ns);
         }
-        since
+    }
+
+    /// Has nothing happened? A call may have begun in an epoch of the other parity.
+    fn is_empty(&self) -> bool {
+        self.calls + self.gone + self.returned == 0
     }
 
     pub(super) fn mean_ns(&self) -> Option<u64> {
@@ -101,18 +93,13 @@ impl Tally {
 
     /// Is there a time that found no room in the histogram?
     pub(super) fn is_cut(&self) -> bool {
-        self.cut
-    }
-
-    /// Compares both. Of totals only: while the maps are read the histogram runs ahead of
-    /// its row, now more, now less, so that of a difference it may be behind.
-    fn compare(&mut self) {
-        self.cut = self.spread.len() < self.returned;
+        self.spread.len() < self.returned
     }
 
     /// See [`Spread::percentile`]; none of a histogram that is not whole.
     pub(super) fn percentile(&self, percent: u32) -> Option<u64> {
         let told = self.spread.percentile(percent).filter(|_| !self.is_cut());
+        // The middle of the last bucket may be beyond all that is in it.
         told.map(|ns| ns.min(self.max_ns))
     }
 
@@ -135,16 +122,18 @@ fn native(nr: u32) -> Key {
     })
 }
 
-/// Reads the maps. `epoch` is the interval whose longest times are asked for.
+/// Reads from the maps what has happened in the even or in the odd epochs up to `epoch`,
+/// which is of that parity. Counters that are not kept apart by it are even.
 ///
 /// # Errors
 /// The kernel refuses.
 pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snapshot> {
+    let parity = (epoch % 2) as usize;
     let mut all = Snapshot::new();
-    // Histograms come last: they may be ahead of their rows, never behind.
     for (name, kind) in stores {
         let map = find_map(object, name)?;
         match kind {
+            Kind::Calls | Kind::Sums if parity != 0 => {}
             Kind::Calls => {
                 for index in 0..map.max_entries() {
                     let key = hello_key {
@@ -164,12 +153,12 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                     let cpus = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?;
                     for cpu in cpus.iter().flatten() {
                         let timed: hello_timed = wire::decode(cpu)?;
-                        tally.add(&timed.row, epoch);
-                        for (bucket, count) in (0..).zip(timed.buckets) {
+                        tally.add(&timed.row.by_parity[parity], epoch);
+                        for (bucket, count) in (0..).zip(timed.by_parity[parity].buckets) {
                             tally.spread.add(bucket, count);
                         }
                     }
-                    if tally.calls > 0 {
+                    if !tally.is_empty() {
                         all.entry(native(index)).or_default().join(&tally);
                     }
                 }
@@ -187,9 +176,10 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                     let rows = map.lookup(&key, MapFlags::ANY)?.unwrap_or_default();
                     let mut tally = Tally::default();
                     for cpu in rows.chunks_exact(size_of::<hello_row>()) {
-                        tally.add(&wire::decode(cpu)?, epoch);
+                        let row: hello_row = wire::decode(cpu)?;
+                        tally.add(&row.by_parity[parity], epoch);
                     }
-                    if tally.calls > 0 {
+                    if !tally.is_empty() {
                         all.entry(bytes(&wire::decode(&key)?))
                             .or_default()
                             .join(&tally);
@@ -199,15 +189,16 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
             Kind::Buckets => {
                 for key in map.keys() {
                     let at: hello_bucket_key = wire::decode(&key)?;
-                    let count = wire::sum_u64(&map, &key)?;
-                    if let Some(tally) = all.get_mut(&bytes(&at.key)) {
-                        tally.spread.add(at.bucket, count);
-                    }
+                    let Some(tally) = all.get_mut(&bytes(&at.key)) else {
+                        continue;
+                    };
+                    let value = map.lookup(&key, MapFlags::ANY)?.unwrap_or_default();
+                    let count: hello_bucket_count = wire::decode(&value)?;
+                    tally.spread.add(at.bucket, count.by_parity[parity]);
                 }
             }
         }
     }
-    all.values_mut().for_each(Tally::compare);
     Ok(all)
 }
 
@@ -252,7 +243,6 @@ impl Tally {
         self.max_ns = self.max_ns.max(other.max_ns);
         self.in_flight += other.in_flight;
         self.spread.join(&other.spread);
-        self.cut |= other.cut;
     }
 }
 
@@ -260,43 +250,45 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn row(epoch: [u32; 2], max_ns: [u64; 2]) -> hello_row {
-        hello_row {
-            max_ns,
-            epoch,
-            ..Default::default()
-        }
-    }
-
-    /// A tally of rows at an epoch, with times in the given buckets.
-    fn tally(rows: &[hello_row], epoch: u32, buckets: &[u32]) -> Tally {
+    /// A tally of what CPUs say, and one time in each of the buckets.
+    fn tally(cpus: &[(u64, u64)], epoch: u32, buckets: &[u32]) -> Tally {
         let mut tally = Tally::default();
-        rows.iter().for_each(|row| tally.add(row, epoch));
+        for &(of, max_ns) in cpus {
+            let cpu = hello_tally {
+                epoch: of,
+                max_ns,
+                ..Default::default()
+            };
+            tally.add(&cpu, epoch);
+        }
         buckets.iter().for_each(|at| tally.spread.add(*at, 1));
         tally.returned = buckets.len() as u64;
-        tally.compare();
         tally.total_ns = tally.returned * 10;
         tally
     }
 
     #[test]
-    fn the_longest_time_is_of_its_interval() {
-        // Buckets: 10 for 10 ns, 16 for 16 and 17, 18 for 20 and 21, 32 for 64 to 71.
-        let first = tally(&[row([0, 0], [70, 0])], 0, &[10, 32]);
+    fn the_longest_time_is_of_its_epoch() {
+        let first = tally(&[(0, 70), (0, 10)], 0, &[10, 32]);
         assert_eq!((first.max_ns, first.mean_ns()), (70, Some(10)));
-        // The second interval has a shorter one, on one of two CPUs.
-        let rows = [row([0, 1], [70, 20]), row([0, 0], [30, 0])];
-        let second = tally(&rows, 1, &[10, 32, 18, 16]);
-        let since = second.since(&first);
+        // Two epochs later, on one of the CPUs.
+        let third = tally(&[(0, 70), (2, 20)], 2, &[10, 32, 18, 16]);
+        let since = third.since(&first);
         assert_eq!((since.returned, since.max_ns), (2, 20));
-        // A call that returned while the first table was read: in that, not in the next.
-        let early = tally(&[row([0, 1], [10, 70])], 0, &[10, 32]);
-        assert_eq!(early.since(&Tally::default()).max_ns, 70);
-        let next = tally(&[row([0, 1], [10, 70])], 1, &[10, 32, 16]);
-        assert_eq!(next.since(&early).max_ns, 16);
-        // A third interval without any.
-        let third = tally(&rows, 2, &[10, 32, 18, 16]);
-        assert_eq!(third.since(&second).longest_ns(), None);
+        // Without any.
+        let fifth = tally(&[(0, 70), (2, 20)], 4, &[10, 32, 18, 16]);
+        assert_eq!(fifth.since(&third).longest_ns(), None);
+    }
+
+    #[test]
+    fn no_percentile_beyond_the_longest_or_of_a_part() {
+        let mut tally = tally(&[(0, 16)], 0, &[10, 10, 16]);
+        tally.max_ns = 16; // of 16 and 17
+        let both = |tally: &Tally| (tally.percentile(50), tally.percentile(99));
+        assert_eq!(both(&tally), (Some(10), Some(16)));
+        tally.returned = 4;
+        assert!(tally.is_cut());
+        assert_eq!(both(&tally), (None, None));
     }
 
     #[test]
