@@ -181,6 +181,18 @@ fn every_way_to_run() -> Check {
         "{script}"
     );
 
+    // The descriptor is the interpreter's: what it led to is not known.
+    let script = events
+        .iter()
+        .find(|row| row["event"] == "exec" && words(row).last() == Some(&"by-descriptor"))
+        .ok_or("no script by a descriptor")?;
+    has(script, &[("exe", setuid.clone()), ("script", Value::Null)])?;
+    let filename = text(script, "filename");
+    ensure!(
+        filename.starts_with("/dev/fd/") && filename.ends_with("/script"),
+        "{script}"
+    );
+
     has(
         run("setuid")?,
         &[
@@ -232,13 +244,13 @@ fn every_way_to_run() -> Check {
     ensure!(events.iter().filter(none).count() == 1, "no empty argv");
     let kinds = |kind: &str| events.iter().filter(|row| row["event"] == kind).count();
     ensure!(
-        kinds("exec") == 1 + 11 && kinds("failed") == 0,
+        kinds("exec") == 1 + 12 && kinds("failed") == 0,
         "{} {}",
         kinds("exec"),
         kinds("failed")
     );
     // Each of them ends, with its command line.
-    ensure!(kinds("exit") == 1 + 11, "{}", kinds("exit"));
+    ensure!(kinds("exit") == 1 + 12, "{}", kinds("exit"));
     for event in events.iter().filter(|row| row["event"] == "exec") {
         let end = events
             .iter()

@@ -158,6 +158,12 @@ fn runs(folder: &str) {
         exec(&CString::from(c"./script"), &[b"script", b"nothing"]);
     });
     child(|| {
+        let path = CString::new(folder).unwrap_or_default();
+        // SAFETY: a NUL-terminated string. Without close-on-exec: the interpreter opens it.
+        let fd = unsafe { libc::open(path.as_ptr(), libc::O_PATH) };
+        execveat(fd, b"script", &[b"script", b"by-descriptor"], 0);
+    });
+    child(|| {
         // SAFETY: takes integers.
         unsafe {
             libc::setresgid(65534, 65534, 65534);

@@ -119,9 +119,11 @@ impl<'a> Record<'a> {
         }
     }
 
-    /// The script that the interpreter was given, from the working directory.
+    /// The script that the interpreter was given, from the working directory. One that
+    /// execveat found by a descriptor is told by that, which says nothing later.
     fn script(&self) -> Option<Cow<'a, [u8]>> {
-        if !self.has(hello_exec_flags::HELLO_EXEC_SCRIPT) {
+        let by_descriptor = self.filename.starts_with(b"/dev/fd/");
+        if !self.has(hello_exec_flags::HELLO_EXEC_SCRIPT) || by_descriptor {
             return None;
         }
         let not_whole = hello_path_flags::HELLO_PATH_OUTSIDE.0 | hello_path_flags::HELLO_PATH_CUT.0;
