@@ -277,6 +277,14 @@ struct signal_struct {
 	unsigned int flags;
 };
 
+typedef struct {
+	unsigned long sig[1];
+} sigset_t;
+
+struct sigpending {
+	sigset_t signal;
+};
+
 struct task_struct {
 	struct thread_info thread_info;
 	int pid;
@@ -294,6 +302,7 @@ struct task_struct {
 	unsigned int flags;
 	int exit_code;
 	u64 start_time; /* CLOCK_MONOTONIC, ns */
+	struct sigpending pending;
 	char comm[TASK_COMM_LEN];
 };
 

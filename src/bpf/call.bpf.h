@@ -110,6 +110,15 @@ static __always_inline bool hello_number_wanted(u64 number)
 		config.calls[2 * HELLO_CALL_WORDS + word]) >> (nr % 64) & 1;
 }
 
+/*
+ * ERESTARTSYS to ERESTART_RESTARTBLOCK: a signal has interrupted the call. The kernel
+ * makes it again, or tells its caller EINTR; here nobody knows yet.
+ */
+static __always_inline bool hello_is_restart(s64 ret)
+{
+	return ret >= -516 && ret <= -512;
+}
+
 /* Which of a system call's functions a program is attached to. */
 enum hello_entry {
 	HELLO_ENTRY_native, /* __x64_sys_, __arm64_sys_ */

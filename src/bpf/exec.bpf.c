@@ -151,10 +151,9 @@ int exec_exec(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
-/* Restarts (ERESTARTSYS to ERESTART_RESTARTBLOCK) are no ends: the caller never sees them. */
 static __always_inline bool has_failed(s64 ret)
 {
-	return ret < 0 && (ret > -512 || ret < -516) && ret >= -4095;
+	return ret < 0 && ret >= -4095 && !hello_is_restart(ret);
 }
 
 /*

@@ -32,6 +32,22 @@ static __always_inline bool hello_is_sigreturn(struct hello_call call)
 	return call.nr == NR_rt_sigreturn;
 }
 
+#define SIGKILL_BIT (1UL << 8)
+
+/*
+ * Did the end of its process interrupt the call? Nobody gets to see what it returns.
+ * fatal_signal_pending(), include/linux/sched/signal.h.
+ */
+static __always_inline bool hello_is_cut_off(s64 ret)
+{
+	struct task_struct *task;
+
+	if (!hello_is_restart(ret))
+		return false;
+	task = (void *)bpf_get_current_task();
+	return BPF_CORE_READ(task, pending.signal.sig[0]) & SIGKILL_BIT;
+}
+
 /* A new process or thread is first seen returning from the call that its parent made. */
 static __always_inline bool hello_is_fork(struct hello_call call)
 {

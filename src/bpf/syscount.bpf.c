@@ -322,7 +322,7 @@ int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 		return 0;
 	if (open->call.abi == HELLO_ABI_COMPAT)
 		ret = (s32)ret;
-	if (ret < -4095 || ret >= 0 || hello_is_sigreturn(open->call))
+	if (ret < -4095 || ret >= 0 || hello_is_sigreturn(open->call) || hello_is_cut_off(ret))
 		ret = 0;
 	end(open, -ret);
 	return 0;

@@ -41,6 +41,7 @@ pub(crate) const TESTS: &[Test] = &[
     ),
     ("a_full_map_loses_to_the_unit", a_full_map_loses_to_the_unit),
     ("the_table_of_strace", the_table_of_strace),
+    ("calls_that_a_kill_cuts_off", calls_that_a_kill_cuts_off),
     ("pinned_times_go_on", pinned_times_go_on),
     ("each_pays_for_what_it_asks", each_pays_for_what_it_asks),
     ("contradictions", contradictions),
@@ -600,6 +601,20 @@ fn the_table_of_strace() -> Check {
         "{}",
         seen.stderr
     );
+    Ok(())
+}
+
+/// What they return nobody gets to see: it is no error.
+fn calls_that_a_kill_cuts_off() -> Check {
+    for options in [&[][..], &["--by", "syscall,errno"]] {
+        let seen = run(options, &["killed", "23"])?;
+        let mut rows = seen.of_type("count")?;
+        rows.retain(|row| row["syscall"] == "pause");
+        ensure!(
+            rows.len() == 1 && count(&rows[0]) == 23 && rows[0]["errors"] == 0,
+            "{options:?}: {rows:?}"
+        );
+    }
     Ok(())
 }
 

@@ -7,6 +7,8 @@ use std::env;
 use std::ffi::CString;
 use std::io::Read as _;
 use std::process::exit;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering;
 
 use nix::libc;
 
@@ -95,6 +97,15 @@ pub(crate) fn run(words: &[String]) -> ! {
                 [AT_FDCWD, path.as_ptr() as usize, 0, 0],
             ));
         }
+        // Tries to open each of these.
+        "tries" => words[1..].iter().for_each(|path| {
+            let path = CString::new(path.as_str()).unwrap_or_default();
+            let at = path.as_ptr() as usize;
+            native(libc::SYS_openat as usize, [AT_FDCWD, at, 0, 0]);
+        }),
+        "makes" => _ = std::fs::File::create(&words[1]),
+        "fifo" => fifo(&words[1]),
+        "killed" => killed(number(1)),
         "hostile" => {
             let path = CString::new(b"/tmp/\x1b[2J\n\"\xff\xfe".to_vec()).unwrap_or_default();
             native(
@@ -515,6 +526,62 @@ fn mix(processes: u64, times: u64) {
 }
 
 extern "C" fn ignore(_: libc::c_int) {}
+
+/// At the third signal comes who the other open waits for.
+extern "C" fn open_fifo(_: libc::c_int) {
+    static SIGNALS: AtomicU32 = AtomicU32::new(0);
+    if SIGNALS.fetch_add(1, Ordering::Relaxed) == 2 {
+        let flags = (libc::O_RDWR | libc::O_NONBLOCK).cast_unsigned() as usize;
+        let at = c"fifo".as_ptr() as usize;
+        native(libc::SYS_openat as usize, [AT_FDCWD, at, flags, 0]);
+    }
+}
+
+/// Opens a FIFO that nobody writes to, while signals come that it goes on after.
+fn fifo(folder: &str) {
+    let _ = std::env::set_current_dir(folder);
+    let _ = nix::unistd::mkfifo("fifo", nix::sys::stat::Mode::S_IRWXU);
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: 20_000,
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: signal() of the C library asks for restarts; the timer lives through the
+    // call; the handler makes a system call and no more.
+    unsafe {
+        libc::signal(
+            libc::SIGALRM,
+            open_fifo as extern "C" fn(libc::c_int) as usize,
+        );
+        libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut());
+    }
+    let at = c"fifo".as_ptr() as usize;
+    native(libc::SYS_openat as usize, [AT_FDCWD, at, 0, 0]);
+}
+
+/// N processes that are killed in pause().
+fn killed(times: u64) {
+    for _ in 0..times {
+        // SAFETY: one thread.
+        match unsafe { nix::unistd::fork() } {
+            Ok(nix::unistd::ForkResult::Child) => {
+                native(libc::SYS_pause as usize, [0; 4]);
+            }
+            Ok(nix::unistd::ForkResult::Parent { child }) => {
+                let stat = format!("/proc/{child}/stat");
+                while !std::fs::read_to_string(&stat).is_ok_and(|stat| stat.contains(") S ")) {
+                    sleeps(1, 1);
+                }
+                let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
+                let _ = nix::sys::wait::waitpid(child, None);
+            }
+            Err(_) => exit(93),
+        }
+    }
+}
 
 /// rt_sigsuspend that a signal interrupts, so that rt_sigreturn hands on its error.
 fn signals(times: u64) {
