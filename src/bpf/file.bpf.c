@@ -83,7 +83,7 @@ static __always_inline void returned(void *ctx, struct hello_ledger *ledger, str
 	u64 latency = nanoseconds_since_start(bpf_get_current_pid_tgid());
 	struct file_slot *slot;
 
-	if (config.failed && ret >= 0) {
+	if ((config.failed && ret >= 0) || hello_is_restart(ret)) {
 		hello_count(&ledger->filtered);
 		return;
 	}

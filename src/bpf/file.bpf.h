@@ -47,6 +47,7 @@ enum hello_open_via export_hello_open_via __attribute__((unused));
 enum hello_path_flags export_hello_path_flags __attribute__((unused));
 
 #define AT_FDCWD -100
+#define AT_EMPTY_PATH 0x1000 /* include/uapi/linux/fcntl.h */
 #define O_CREAT_WRONLY_TRUNC 01101 /* what creat(2) stands for, all ABIs here */
 #define RESOLVE_IN_ROOT 0x10	   /* include/uapi/linux/openat2.h */
 #define RESOLVE_CACHED 0x20
@@ -317,6 +318,10 @@ static __always_inline void path_of_failure(struct file_slot *slot, const struct
 	struct file *file;
 
 	if (!event->given_known)
+		return;
+	/* An empty path names nothing, unless the call was told that it may. */
+	if (!slot->given &&
+	    !(args->via == HELLO_VIA_NAME_TO_HANDLE_AT && args->flags & AT_EMPTY_PATH))
 		return;
 	if (slot->text[FILE_GIVEN] == '/' && !(args->resolve & RESOLVE_IN_ROOT)) {
 		event->path_at = FILE_GIVEN - FILE_PATH_END;

@@ -31,6 +31,7 @@ enum file_match {
 	FILE_MATCH_GOES_ON,
 	FILE_MATCH_YES,
 	FILE_MATCH_NO,
+	FILE_MATCH_PERHAPS, /* a path as given, with more slashes and dots than there are steps */
 };
 
 /*
@@ -72,7 +73,7 @@ __noinline int file_match_step(u32 index, u32 k, u32 i)
 }
 
 /* Does the path lie below the prefix? */
-static __always_inline bool file_below(struct file_slot *slot, u32 k)
+static __always_inline int file_below(struct file_slot *slot, u32 k)
 {
 	u32 i, index = slot->index;
 	int match;
@@ -82,30 +83,37 @@ static __always_inline bool file_below(struct file_slot *slot, u32 k)
 	for (i = 0; i < 2 * FILE_PREFIX_SIZE; i++) {
 		match = file_match_step(index, k, i);
 		if (match != FILE_MATCH_GOES_ON)
-			return match == FILE_MATCH_YES;
+			return match;
 	}
-	return false;
+	return FILE_MATCH_PERHAPS;
 }
 
 /*
  * By --path and --exclude-path. A path that is not known, or does not lie below the
- * caller's root, is below nothing.
+ * caller's root, is below nothing. One whose beginning is missing may lie anywhere, and
+ * passes. What cannot be decided here passes too, and user space decides.
  */
 static __always_inline bool path_wanted(struct file_slot *slot)
 {
 	bool wanted = !prefixes.wanted;
+	int match;
 	u32 k;
 
 	if (!slot->event.path_known || slot->event.path_flags & HELLO_PATH_OUTSIDE)
 		return wanted;
+	if (slot->event.path_flags & HELLO_PATH_CUT)
+		return true;
 	for (k = 0; k < FILE_PREFIXES && k < prefixes.count; k++) {
-		if (!file_below(slot, k))
+		match = file_below(slot, k);
+		if (match == FILE_MATCH_PERHAPS)
+			slot->event.path_flags |= HELLO_PATH_UNDECIDED;
+		if (match != FILE_MATCH_YES)
 			continue;
 		if (prefixes.prefix[k].excluded)
 			return false;
 		wanted = true;
 	}
-	return wanted;
+	return wanted || slot->event.path_flags & HELLO_PATH_UNDECIDED;
 }
 
 #endif /* HELLO_FILE_PREFIX_BPF_H */

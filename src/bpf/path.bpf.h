@@ -22,6 +22,7 @@ enum hello_path_flags {
 	HELLO_PATH_OUTSIDE = 2, /* not below the caller's root: memfd, pipe, other root */
 	HELLO_PATH_CUT = 4,	/* deeper or longer than there is room: its begin is missing */
 	HELLO_GIVEN_CUT = 8,	/* longer than a path can be: the end of the given one is missing */
+	HELLO_PATH_UNDECIDED = 16, /* file: is it below a --path or --exclude-path? perhaps */
 };
 
 /* A path on its way up. */

@@ -87,7 +87,8 @@ pub struct Args {
     )]
     pub syscalls: Vec<String>,
 
-    /// Only paths below this one, absolute as the process sees them; repeatable
+    /// Only paths below this one, absolute as the process sees them; `..` in the path of an open that
+    /// failed is not resolved; repeatable
     #[arg(long, value_name = "PREFIX", help_heading = "Selection")]
     pub path: Vec<PathBuf>,
 

@@ -1,20 +1,18 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! file: files opened, by whom, with what result. Kernel side: src/bpf/file.bpf.c.
 
+mod prefix;
+
 use std::borrow::Cow;
 use std::cell::RefCell;
 use std::io::Write as _;
-use std::os::unix::ffi::OsStrExt as _;
-use std::path::PathBuf;
 
-use anyhow::Context as _;
 use anyhow::Result;
 use nix::libc;
 
 use super::events::Events;
 use crate::cli::Hook;
 use crate::cli::ModeInfo;
-use crate::cli::UsageError;
 use crate::enrich::escape::quoted;
 use crate::enrich::flags;
 use crate::enrich::flags::errno_name;
@@ -104,7 +102,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     let mut setup = Setup::new(&INFO);
     setup.config.failed = u32::from(cx.args.failed);
     setup.config.latency = u32::from(cx.args.latency);
-    let prefixes = prefixes(&cx.args.path, &cx.args.exclude_path)?;
+    let prefixes = prefix::prefixes(&cx.args.path, &cx.args.exclude_path)?;
     setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
     setup.functions = &[&["do_sys_openat2"]];
     setup.maps_of = &[
@@ -120,6 +118,9 @@ pub fn run(cx: &mut Context) -> Result<Report> {
         // The programs that take the time, and the map file_starts that they fill.
         setup.leave_out = vec!["file_start*"];
     }
+    let show = move |record: &[u8], host: &mut Host, output: &mut Output| {
+        show(record, host, output, &prefixes)
+    };
     let source = RefCell::new(Events::new(cx, show));
     let mut storage = session::storage();
     Session::start(
@@ -133,39 +134,12 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     .run(cx)
 }
 
-/// What `--path` and `--exclude-path` name, as the kernel side compares it: absolute,
-/// without a slash at the end; by the name given and by that without symbolic links.
-fn prefixes(wanted: &[PathBuf], excluded: &[PathBuf]) -> Result<hello_file_prefixes> {
-    let mut prefixes = hello_file_prefixes::default();
-    let both = wanted.iter().map(|path| (path, false));
-    for (path, is_excluded) in both.chain(excluded.iter().map(|path| (path, true))) {
-        let given = std::path::absolute(path).with_context(|| path.display().to_string())?;
-        let real = std::fs::canonicalize(path).ok();
-        for path in [Some(&given), real.as_ref().filter(|real| **real != given)] {
-            let Some(path) = path else { continue };
-            let bytes = path.as_os_str().as_bytes();
-            let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
-            let room = prefixes.prefix.get_mut(prefixes.count as usize);
-            let Some(prefix) = room.filter(|prefix| bytes.len() <= prefix.text.len()) else {
-                return Err(UsageError(format!(
-                    "--path, --exclude-path: there is room for {} paths of {} bytes, and one \
-                     that leads over a symbolic link takes two",
-                    prefixes.prefix.len(),
-                    prefixes.prefix[0].text.len()
-                ))
-                .into());
-            };
-            prefix.text[..bytes.len()].copy_from_slice(bytes);
-            prefix.len = u32::try_from(bytes.len())?;
-            prefix.excluded = u32::from(is_excluded);
-            prefixes.count += 1;
-            prefixes.wanted += u32::from(!is_excluded);
-        }
-    }
-    Ok(prefixes)
-}
-
-fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireError> {
+fn show(
+    record: &[u8],
+    host: &mut Host,
+    output: &mut Output,
+    prefixes: &hello_file_prefixes,
+) -> Result<(), WireError> {
     let event: hello_file_event = wire::decode(record)?;
     let text =
         |at: u32, len: u32| wire::part::<hello_file_event>(record, at as usize, len as usize);
@@ -174,10 +148,20 @@ fn show(record: &[u8], host: &mut Host, output: &mut Output) -> Result<(), WireE
     // A pipe has no name, nowhere.
     let is_outside = event.path_flags & hello_path_flags::HELLO_PATH_OUTSIDE.0 != 0;
     let is_path = event.path_known != 0 && !(is_outside && path.is_empty());
+    let path = is_path.then(|| tidy(path));
+    let is_undecided = event.path_flags & hello_path_flags::HELLO_PATH_UNDECIDED.0 != 0;
+    if is_undecided
+        && !path
+            .as_ref()
+            .is_some_and(|path| prefix::is_wanted(path, prefixes))
+    {
+        output.pass();
+        return Ok(());
+    }
     let latency = host.with_latency.then_some(event.latency);
     output.event(&FileRow {
         who: host.who(&wire::decode(record)?),
-        path: is_path.then(|| tidy(path)),
+        path,
         given: (event.given_known != 0).then_some(given),
         latency,
         event,
@@ -348,24 +332,5 @@ mod tests {
         assert_eq!(of("/etc/passwd"), "/etc/passwd");
         assert_eq!(of("/tmp//./a/../.b/..c/"), "/tmp/a/../.b/..c");
         assert_eq!(of("/."), "/");
-    }
-
-    #[test]
-    fn paths_to_compare_with() {
-        let paths = |paths: &[&str]| paths.iter().map(PathBuf::from).collect::<Vec<_>>();
-        let prefixes = prefixes(&paths(&["/", "/nope/x/"]), &paths(&["/nope/x/y"])).expect("fit");
-        assert_eq!((prefixes.count, prefixes.wanted), (3, 2));
-        let text = |at: usize| {
-            let prefix = &prefixes.prefix[at];
-            &prefix.text[..prefix.len as usize]
-        };
-        assert_eq!(
-            [text(0), text(1), text(2)],
-            [&b""[..], b"/nope/x", b"/nope/x/y"]
-        );
-        assert_eq!(prefixes.prefix[2].excluded, 1);
-        let long = format!("/{}", "x".repeat(256));
-        assert!(super::prefixes(&paths(&[&long]), &[]).is_err());
-        assert!(super::prefixes(&paths(&["/nope"; 9]), &[]).is_err());
     }
 }

@@ -22,6 +22,10 @@ pub(crate) const TESTS: &[Test] = &[
     ("deep_paths", deep_paths),
     ("failed_only", failed_only),
     ("below_a_path", below_a_path),
+    ("below_a_link", below_a_link),
+    ("untidy_paths", untidy_paths),
+    ("paths_without_a_beginning", paths_without_a_beginning),
+    ("interrupted", interrupted),
     ("latency", latency),
 ];
 
@@ -198,7 +202,14 @@ fn below_a_path() -> Check {
                 .filter_map(|event| Some(event["path"].as_str()?.replacen(&folder, "@", 1)))
                 .collect())
         };
-        let wanted = ["@/d", "@/d/nope", "@/d/../nope", "@/d/nope", "@/d/nope"];
+        let wanted = [
+            "@/d",
+            "@/d/nope",
+            "@/d/../nope",
+            "@/d/nope",
+            "@/d",
+            "@/d/nope",
+        ];
         ensure!(paths(&seen)? == wanted, "{hook}: {:?}", paths(&seen)?);
         seen.ledger()?;
         // Without the folder d, and without /proc and what lies there.
@@ -213,6 +224,99 @@ fn below_a_path() -> Check {
                     .all(|path| path.starts_with('@') && !path.starts_with("@/d")),
             "{hook}: {paths:?}"
         );
+    }
+    Ok(())
+}
+
+fn paths_of(seen: &Seen) -> Result<Vec<String>, String> {
+    let events = seen.of_type("open")?;
+    let path = |event: &Value| event["path"].as_str().map(str::to_owned);
+    Ok(events.iter().filter_map(path).collect())
+}
+
+/// What is asked for leads over a link, and is not there before COMMAND makes it.
+fn below_a_link() -> Check {
+    for hook in first_hook() {
+        let folder = folder()?;
+        let there = |name: &str| format!("{folder}/{name}");
+        fs::create_dir(there("real")).map_err(|error| error.to_string())?;
+        std::os::unix::fs::symlink("real", there("link")).map_err(|error| error.to_string())?;
+        let seen = run(
+            hook,
+            &["--path", &there("link/later")],
+            &["makes", &there("link/later")],
+        )?;
+        ensure!(
+            paths_of(&seen)? == [there("real/later")],
+            "{hook}: {} {}",
+            seen.stdout,
+            seen.stderr
+        );
+        seen.ledger()?;
+    }
+    Ok(())
+}
+
+/// Paths as given that are longer than all that --path can name.
+fn untidy_paths() -> Check {
+    let slashes = "/".repeat(601);
+    let untidy = [
+        format!("{slashes}hello-untidy/a"),
+        format!("/hello-untidy/{}b", "./".repeat(307)),
+        format!("{slashes}hello-tidy/c"),
+    ];
+    let mut words = vec!["tries"];
+    words.extend(untidy.iter().map(String::as_str));
+    for hook in first_hook() {
+        let seen = run(hook, &["--path", "/hello-untidy"], &words)?;
+        let paths = paths_of(&seen)?;
+        ensure!(
+            paths == ["/hello-untidy/a", "/hello-untidy/b"],
+            "{hook}: {paths:?}"
+        );
+        let ledger = seen.ledger()?;
+        ensure!(ledger.printed == 2 && ledger.surplus == 1, "{}", ledger.raw);
+        let seen = run(hook, &["-x", "--exclude-path", "/hello-untidy"], &words)?;
+        let mut paths = paths_of(&seen)?;
+        paths.retain(|path| path.starts_with("/hello"));
+        ensure!(paths == ["/hello-tidy/c"], "{hook}: {paths:?}");
+        seen.ledger()?;
+    }
+    Ok(())
+}
+
+/// Where the beginning of a path is missing nobody knows what it lies below: it is told.
+fn paths_without_a_beginning() -> Check {
+    let name = "x".repeat(199);
+    let middle = format!("/{name}");
+    for hook in first_hook() {
+        for options in [["--path", "/hello-nowhere"], ["--exclude-path", &middle]] {
+            let folder = folder()?;
+            let seen = run(hook, &options, &["deep", &folder, &name, "23"])?;
+            let events = seen.of_type("open")?;
+            let of = events.iter().find(|event| event["path_given"] == "f");
+            ensure!(
+                of.is_some_and(|event| event["truncated"] == true),
+                "{hook} {options:?}: {events:?}"
+            );
+            seen.ledger()?;
+        }
+    }
+    Ok(())
+}
+
+/// An open that signals interrupt and the kernel makes again is one open.
+fn interrupted() -> Check {
+    for hook in hooks() {
+        let folder = folder()?;
+        let seen = run(hook, &[], &["fifo", &folder])?;
+        let mut events = seen.of_type("open")?;
+        events.retain(|event| event["path_given"] == "fifo");
+        ensure!(
+            events.len() == 2 && events.iter().all(|event| event["errno"].is_null()),
+            "{hook}: {events:?}"
+        );
+        seen.ledger()?;
     }
     Ok(())
 }

@@ -61,7 +61,10 @@ pub(crate) const EXPECTED: &[Expected] = &[
     open("openat", "ENOENT", "./x//./nope", "@/x/nope"),
     open("openat", "ENOENT", "../nope", "@/d/../nope"),
     open("openat", "ok", "link", "@/a"),
-    open("openat", "ENOENT", "", "@"),
+    Expected {
+        path: None,
+        ..open("openat", "ENOENT", "", "")
+    },
     Expected {
         asked: ("O_RDONLY|O_DIRECTORY", 0),
         ..open("openat", "ok", "/", "/")
@@ -78,6 +81,15 @@ pub(crate) const EXPECTED: &[Expected] = &[
     Expected {
         asked: ("0", 0),
         ..open("name_to_handle_at", "ENOENT", "nope", "@/nope")
+    },
+    Expected {
+        path: None,
+        asked: ("0", 0),
+        ..open("name_to_handle_at", "ENOENT", "", "")
+    },
+    Expected {
+        asked: ("AT_EMPTY_PATH", 0),
+        ..open("name_to_handle_at", "ok", "", "@/d")
     },
     Expected {
         given: None,
@@ -215,7 +227,7 @@ pub(crate) fn run(folder: &str) {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC;
     let how = [u64::from(flags.cast_unsigned()), 0o640, 0];
     openat2(AT_FDCWD, &CString::from(c"b"), how);
-    handles();
+    handles(below);
     openat(999, "nope", 0);
     native(libc::SYS_openat as usize, [AT_FDCWD, 16, 0, 0]);
     i386(295, [AT_FDCWD, low("a"), 0, 0]);
@@ -247,7 +259,7 @@ pub(crate) fn run(folder: &str) {
     drop(keep);
 }
 
-fn handles() {
+fn handles(folder: usize) {
     let mut handle = Handle {
         bytes: 128,
         kind: 0,
@@ -266,6 +278,23 @@ fn handles() {
     };
     name("a");
     name("nope");
+    name("");
+    let mut other = Handle {
+        bytes: 128,
+        kind: 0,
+        handle: [0; 128],
+    };
+    // SAFETY: a string, and memory that lives through the call.
+    unsafe {
+        libc::syscall(
+            libc::SYS_name_to_handle_at,
+            folder,
+            c"".as_ptr(),
+            std::ptr::from_mut(&mut other),
+            mount,
+            libc::AT_EMPTY_PATH,
+        )
+    };
     native(libc::SYS_open_by_handle_at as usize, [AT_FDCWD, at, 0, 0]);
 }
 
