@@ -7,8 +7,9 @@
  * Everything is told when the call returns: at its entry the page with the path may
  * not be in memory yet, and a program cannot wait for it. By hook:
  *
- * - fentry, kprobe: do_sys_openat2(), which is behind all calls that open by a path.
- *   Calls that open nothing pay nothing. io_uring does not come by there, but by
+ * - fentry, kprobe: do_sys_openat2(), which is behind all calls that open by a path;
+ *   openat2 itself, which may fail before it gets there, by its own function. Calls that
+ *   open nothing pay nothing. io_uring does not come by there, but by
  *   do_filp_open() (do_file_open() in newer kernels), as does the kernel itself.
  * - raw_tp: the return of every system call, and io_uring's own tracepoints.
  * - tracepoint: entry and return, because its return does not carry the arguments.
@@ -105,16 +106,16 @@ static __always_inline void returned(void *ctx, struct hello_ledger *ledger, str
 	finish(ctx, ledger, slot, ret);
 }
 
-/* The same for hooks that have the caller's registers. */
+/* The same for hooks that have the caller's registers; `elsewhere` is told by another. */
 static __always_inline int returned_by(void *ctx, struct hello_here *here, struct pt_regs *regs,
-				       s64 ret)
+				       s64 ret, u32 elsewhere)
 {
 	struct hello_call call = hello_call_of(here, hello_number_here(here, regs));
 	u32 via = via_of(call);
 	struct hello_ledger *ledger;
 	struct open_args args;
 
-	if (!via)
+	if (!via || via == elsewhere)
 		return 0;
 	ledger = hello_begin_of(here);
 	if (!ledger)
@@ -133,7 +134,7 @@ int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	/* Now: compilers would do it later, by an address that the verifier refuses. */
 	barrier_var(regs);
 	barrier_var(ret);
-	return returned_by(ctx, hello_here((u64)regs), regs, ret);
+	return returned_by(ctx, hello_here((u64)regs), regs, ret, HELLO_VIA_NONE);
 }
 
 SEC("?raw_tp/sys_enter")
@@ -147,19 +148,20 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 }
 
 /* The functions that return to the caller: with three arguments, or the registers. */
-#define RETURNED(name, function, arguments)                                          \
+#define RETURNED(name, function, arguments, elsewhere)                               \
 	SEC("?fexit/" #function)                                                     \
 	int file_fexit_##name(u64 *ctx)                                              \
 	{                                                                            \
 		u64 ret = 0;                                                         \
                                                                                      \
 		bpf_probe_read_kernel(&ret, sizeof(ret), ctx + (arguments));         \
-		return returned_by(ctx, NULL, hello_regs_here(), (s32)ret);                  \
+		return returned_by(ctx, NULL, hello_regs_here(), (s32)ret, elsewhere);       \
 	}                                                                            \
 	SEC("?kretprobe/" #function)                                                 \
 	int file_kretprobe_##name(struct pt_regs *ctx)                               \
 	{                                                                            \
-		return returned_by(ctx, NULL, hello_regs_here(), (s32)PT_REGS_RC(ctx));      \
+		return returned_by(ctx, NULL, hello_regs_here(), (s32)PT_REGS_RC(ctx),       \
+				   elsewhere);                                               \
 	}                                                                            \
 	SEC("?fentry/" #function)                                                    \
 	int file_start_fentry_##name(u64 *ctx)                                       \
@@ -175,16 +177,20 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 			start(bpf_get_current_pid_tgid());                           \
 		return 0;                                                            \
 	}
-RETURNED(openat2, do_sys_openat2, 3)
+#define RETURNED_FROM(name, function) RETURNED(name, function, 1, HELLO_VIA_NONE)
+RETURNED(open, do_sys_openat2, 3, HELLO_VIA_OPENAT2)
 #if defined(__TARGET_ARCH_x86)
-RETURNED(to_handle, __x64_sys_name_to_handle_at, 1)
-RETURNED(to_handle_ia32, __ia32_sys_name_to_handle_at, 1)
-RETURNED(by_handle, __x64_sys_open_by_handle_at, 1)
-RETURNED(by_handle_compat, __ia32_compat_sys_open_by_handle_at, 1)
+RETURNED_FROM(openat2, __x64_sys_openat2)
+RETURNED_FROM(openat2_ia32, __ia32_sys_openat2)
+RETURNED_FROM(to_handle, __x64_sys_name_to_handle_at)
+RETURNED_FROM(to_handle_ia32, __ia32_sys_name_to_handle_at)
+RETURNED_FROM(by_handle, __x64_sys_open_by_handle_at)
+RETURNED_FROM(by_handle_compat, __ia32_compat_sys_open_by_handle_at)
 #elif defined(__TARGET_ARCH_arm64)
-RETURNED(to_handle, __arm64_sys_name_to_handle_at, 1)
-RETURNED(by_handle, __arm64_sys_open_by_handle_at, 1)
-RETURNED(by_handle_compat, __arm64_compat_sys_open_by_handle_at, 1)
+RETURNED_FROM(openat2, __arm64_sys_openat2)
+RETURNED_FROM(to_handle, __arm64_sys_name_to_handle_at)
+RETURNED_FROM(by_handle, __arm64_sys_open_by_handle_at)
+RETURNED_FROM(by_handle_compat, __arm64_compat_sys_open_by_handle_at)
 #endif
 
 #include "file_uring.bpf.h"

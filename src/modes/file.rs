@@ -104,7 +104,10 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.latency = u32::from(cx.args.latency);
     let prefixes = prefix::prefixes(&cx.args.path, &cx.args.exclude_path)?;
     setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
-    setup.functions = &[&["do_sys_openat2"]];
+    setup.functions = &[
+        &["do_sys_openat2"],
+        &["__x64_sys_openat2", "__arm64_sys_openat2"],
+    ];
     setup.maps_of = &[
         ("file_calls", Hook::Tracepoint),
         ("file_requests", Hook::RawTp),

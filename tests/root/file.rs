@@ -122,7 +122,7 @@ fn every_way_to_open() -> Check {
         compare(hook, &folder, &between(&seen)?, paths::EXPECTED)?;
         let ledger = seen.ledger()?;
         ensure!(ledger.lost == 0, "{hook}: {}", ledger.raw);
-        ensure!(ledger.raw["unreadable"] == 1, "{hook}: {}", ledger.raw);
+        ensure!(ledger.raw["unreadable"] == 2, "{hook}: {}", ledger.raw);
     }
     Ok(())
 }

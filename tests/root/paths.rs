@@ -74,6 +74,12 @@ pub(crate) const EXPECTED: &[Expected] = &[
         asked: ("O_RDWR|O_CLOEXEC|O_CREAT", 0o640),
         ..open("openat2", "ok", "b", "@/b")
     },
+    // Refused before anything is looked for: wrong size, unreadable `how`.
+    Expected {
+        asked: ("O_RDWR|O_CLOEXEC|O_CREAT", 0o640),
+        ..open("openat2", "EINVAL", "b", "@/b")
+    },
+    open("openat2", "EFAULT", "b", "@/b"),
     Expected {
         asked: ("0", 0),
         ..open("name_to_handle_at", "ok", "a", "@/a")
@@ -227,6 +233,10 @@ pub(crate) fn run(folder: &str) {
     let flags = libc::O_RDWR | libc::O_CREAT | libc::O_CLOEXEC;
     let how = [u64::from(flags.cast_unsigned()), 0o640, 0];
     openat2(AT_FDCWD, &CString::from(c"b"), how);
+    for (how, size) in [(how.as_ptr() as usize, 8), (16, 24)] {
+        let call = [AT_FDCWD, c"b".as_ptr() as usize, how, size];
+        native(libc::SYS_openat2 as usize, call);
+    }
     handles(below);
     openat(999, "nope", 0);
     native(libc::SYS_openat as usize, [AT_FDCWD, 16, 0, 0]);
