@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Ring buffers: several of them (`--rings`), and when hello is woken.
 
+use std::fs;
+use std::fs::File;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::process::Child;
 use std::process::Command;
 use std::process::Stdio;
@@ -72,10 +75,12 @@ fn tiny_rings() -> Check {
     Ok(())
 }
 
-/// A shell that opens files when it is told to, and hello watching it.
+/// A shell that opens files when it is told to, and hello watching it. hello writes to a
+/// file: to wait for the reader of a pipe is to sleep too.
 struct Opener {
     shell: Child,
     hello: Running,
+    output: PathBuf,
 }
 
 impl Opener {
@@ -83,9 +88,16 @@ impl Opener {
         let shell = Command::new("sh").stdin(Stdio::piped()).spawn();
         let shell = shell.map_err(|error| format!("sh: {error}"))?;
         let pid = shell.id().to_string();
-        let mut hello = Running::start(&mut hello(&["--mode", "file", "-p", &pid]))?;
+        let output = PathBuf::from(format!("/tmp/hello-test-rings-{pid}"));
+        let file = File::create(&output).map_err(|error| error.to_string())?;
+        let mut hello = hello(&["--mode", "file", "-p", &pid]);
+        let mut hello = Running::start_as_is(hello.stdin(Stdio::null()).stdout(file))?;
         hello.attached()?;
-        Ok(Self { shell, hello })
+        Ok(Self {
+            shell,
+            hello,
+            output,
+        })
     }
 
     /// Opens each of so many files, and returns when the last of them is told.
@@ -98,16 +110,20 @@ impl Opener {
         )
         .map_err(|error| error.to_string())?;
         let last = format!("\"/{name}-{times}\"");
-        while !self.hello.line().contains(&last) {
+        loop {
+            let said = fs::read_to_string(&self.output).map_err(|error| error.to_string())?;
+            if said.contains(&last) {
+                return Ok(start.elapsed());
+            }
             ensure!(start.elapsed() < Duration::from_secs(60), "no {last}");
+            std::thread::sleep(Duration::from_millis(10));
         }
-        Ok(start.elapsed())
     }
 
     /// How often hello went to sleep by itself (proc_pid_status(5)).
     fn sleeps(&self) -> Result<u64, String> {
         let status = format!("/proc/{}/status", self.hello.pid());
-        let status = std::fs::read_to_string(status).map_err(|error| error.to_string())?;
+        let status = fs::read_to_string(status).map_err(|error| error.to_string())?;
         let mut lines = status.lines();
         let count = lines.find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
         count
@@ -119,6 +135,7 @@ impl Opener {
         drop(self.shell.stdin.take());
         let _ = self.shell.wait();
         let seen = self.hello.finish()?;
+        let _ = fs::remove_file(&self.output);
         ensure!(seen.stderr.contains(" 0 lost"), "{}", seen.stderr);
         Ok(())
     }
