@@ -126,8 +126,9 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 		struct task_struct *task = (void *)bpf_get_current_task();
 		struct hello_comm comm = {};
 
+		/* A string: on older kernels a longer name before it has left its end behind. */
 		if (named == HELLO_PROCESS || hello_is_io_worker(task))
-			BPF_CORE_READ_INTO(&comm.text, task, group_leader, comm);
+			BPF_CORE_READ_STR_INTO(&comm.text, task, group_leader, comm);
 		else
 			bpf_get_current_comm(&comm, sizeof(comm));
 		if (!bpf_map_lookup_elem(&hello_comms, &comm))
