@@ -67,6 +67,7 @@ const SPECIAL: &[&str] = &[
     "histogram",
     "cumulative",
     "max-entries",
+    "max-cpu",
     "message",
     "transport",
     "rings",

@@ -40,6 +40,8 @@ pub struct Ledger {
     /// Exits without their entry: the call began before hello did, or its entry found
     /// no room and stands under lost as well.
     pub unmatched: u64,
+    /// Calls were sampled (`--max-cpu`): the sums hold, of what the sample stands for.
+    pub estimated: bool,
 }
 
 /// Lost events by reason.
@@ -145,7 +147,8 @@ impl Ledger {
             (false, 1) => "event",
             (false, _) => "events",
         };
-        let mut line = format!("hello: {shown} {what}, {} lost", self.lost.total());
+        let about = if self.estimated { "about " } else { "" };
+        let mut line = format!("hello: {about}{shown} {what}, {} lost", self.lost.total());
         let reasons: Vec<String> = self
             .lost
             .by_reason()
@@ -199,6 +202,7 @@ impl Row for Ledger {
         object.num("unreadable", self.unreadable);
         object.num("truncated", self.truncated);
         object.num("unmatched", self.unmatched);
+        object.bool("estimated", self.estimated);
     }
 }
 

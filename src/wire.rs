@@ -52,6 +52,7 @@ wire!(
     types::hello_timed,
     types::hello_bucket_key,
     types::hello_bucket_count,
+    types::hello_sum,
     types::hello_control
 );
 

@@ -197,6 +197,14 @@ fn usage_errors() {
             ],
         ),
         (
+            &["--mode", "buffer", "--max-cpu", "5"],
+            &["--max-cpu has no use", "syscount"],
+        ),
+        (
+            &["--mode", "syscount", "--max-cpu", "none"],
+            &["a share of one CPU"],
+        ),
+        (
             &["--mode", "tail", "--max-entries", "5"],
             &["--max-entries has no use", "map, syscount"],
         ),

@@ -58,6 +58,8 @@ struct hello_tally {
 	u64 returned; /* calls seen returning */
 	u64 errors;   /* of these, with an error */
 	u64 total_ns; /* their times together */
+	u64 timed;    /* how many calls that is */
+	u64 variance; /* of `calls`, where some stand for others (--max-cpu) */
 	u64 max_ns;   /* the longest of one epoch … */
 	u64 epoch;    /* … and which epoch that was */
 };
@@ -72,7 +74,7 @@ struct hello_row {
 	struct hello_tally by_parity[2];
 };
 
-_Static_assert(sizeof(struct hello_row) == 112, "user space lays rows out CPU by CPU");
+_Static_assert(sizeof(struct hello_row) == 144, "user space lays rows out CPU by CPU");
 
 /* How many times fall into each bucket. */
 struct hello_histogram {
@@ -83,6 +85,12 @@ struct hello_histogram {
 struct hello_timed {
 	struct hello_row row;
 	struct hello_histogram by_parity[2];
+};
+
+/* Calls counted by their number alone. */
+struct hello_sum {
+	u64 calls;
+	u64 variance; /* as in hello_tally */
 };
 
 /* Times of one key that are alike. */
@@ -101,6 +109,8 @@ struct hello_bucket_count {
 struct hello_control {
 	u32 on;	   /* count: from when all is attached until all is being detached */
 	u32 epoch; /* its end is the end of a table */
+	u32 every; /* count one call in so many, for all of them (--max-cpu) */
+	u32 untimed; /* and take no times */
 };
 
 static __always_inline void hello_key_here(struct hello_key *key, struct hello_here *here,

@@ -48,7 +48,7 @@ static __always_inline void tell_end(void *ctx, struct task_struct *task,
 		bpf_map_delete_elem(&exec_programs, &tgid);
 	}
 	/* Which thread is the last is chance: the end is the process's, and so is its name. */
-	ledger = hello_begin_as(NULL, HELLO_PROCESS);
+	ledger = hello_begin_as(NULL, HELLO_PROCESS, 1);
 	if (!ledger)
 		return;
 	if (!event.program)

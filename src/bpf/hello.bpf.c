@@ -16,6 +16,7 @@ HELLO_EXPORT(hello_timed);
 HELLO_EXPORT(hello_bucket_key);
 HELLO_EXPORT(hello_bucket_count);
 HELLO_EXPORT(hello_control);
+HELLO_EXPORT(hello_sum);
 
 enum hello_abi export_hello_abi __attribute__((unused));
 enum hello_select export_hello_select __attribute__((unused));

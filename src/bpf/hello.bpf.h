@@ -83,7 +83,7 @@ struct hello_config {
 	u32 watch;	  /* enum hello_watch: what counting looks at beside entries */
 	u32 cpus;	  /* numbers of CPUs lie below */
 	u32 remember;	  /* hello_here() works on this kernel */
-	u32 unused;
+	u32 budget;	  /* calls may be sampled (--max-cpu) */
 	u32 held;	  /* COMMAND's process, held in a read() until all is attached */
 	u8 container[32]; /* the id that --container names, as far as it was given */
 	u8 container_mask[32]; /* … and which of its bits were */
@@ -160,11 +160,13 @@ struct {
  * all kernels know. Of __sync_fetch_and_add() clang 22 makes one that also fetches,
  * which is Linux 5.12.
  */
-#define hello_atomic_inc(counter) (void)__atomic_fetch_add(counter, 1, __ATOMIC_RELAXED)
-#define hello_atomic_dec(counter) (void)__atomic_fetch_add(counter, -1, __ATOMIC_RELAXED)
+#define hello_atomic_add(counter, number)                                            \
+	(void)__atomic_fetch_add(counter, number, __ATOMIC_RELAXED)
+#define hello_atomic_inc(counter) hello_atomic_add(counter, 1)
+#define hello_atomic_dec(counter) hello_atomic_add(counter, -1)
 
-/* Adds one to a counter of this CPU's ledger. */
-static __always_inline void hello_count(u64 *counter)
+/* Adds to a counter of this CPU's ledger. */
+static __always_inline void hello_add(u64 *counter, u64 number)
 {
 	/*
 	 * A program never interrupts itself on a CPU, so one program alone can
@@ -173,9 +175,14 @@ static __always_inline void hello_count(u64 *counter)
 	 * and the store.
 	 */
 	if (config.atomic)
-		hello_atomic_inc(counter);
+		hello_atomic_add(counter, number);
 	else
-		*counter += 1;
+		*counter += number;
+}
+
+static __always_inline void hello_count(u64 *counter)
+{
+	hello_add(counter, 1);
 }
 
 static __always_inline struct hello_ledger *hello_ledger_here(void)

@@ -73,7 +73,7 @@ struct hello_open_call {
 	u64 start; /* CLOCK_MONOTONIC, ns */
 	struct hello_call call;
 	u32 phase; /* enum hello_phase */
-	u32 unused;
+	u32 weight; /* how many calls this one stands for */
 	struct hello_key key; /* who it was at the entry */
 };
 

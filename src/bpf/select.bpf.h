@@ -144,25 +144,25 @@ static __always_inline bool hello_selected(void)
 
 /*
  * Books an event as seen. Returns the ledger if it passes the filters, NULL if
- * it ends here as filtered.
+ * it ends here as filtered. One event may stand for `weight` of them.
  */
 static __always_inline struct hello_ledger *hello_begin_as(struct hello_here *here,
-							   enum hello_named named)
+							   enum hello_named named, u32 weight)
 {
 	struct hello_ledger *ledger = hello_ledger_here();
 
 	if (!ledger)
 		return NULL;
-	hello_count(&ledger->seen);
+	hello_add(&ledger->seen, weight);
 	if (hello_selected_as(here, named))
 		return ledger;
-	hello_count(&ledger->filtered);
+	hello_add(&ledger->filtered, weight);
 	return NULL;
 }
 
 static __always_inline struct hello_ledger *hello_begin_of(struct hello_here *here)
 {
-	return hello_begin_as(here, HELLO_THREAD);
+	return hello_begin_as(here, HELLO_THREAD, 1);
 }
 
 static __always_inline struct hello_ledger *hello_begin(void)

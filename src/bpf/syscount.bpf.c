@@ -11,12 +11,12 @@
 #include "count.bpf.h"
 #include "follow.bpf.h"
 
-/* By system call alone: an index, not a hash. One counter for each CPU. */
+/* By system call alone: an index, not a hash. */
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
 	__uint(max_entries, HELLO_ABIS * HELLO_NR_MAX);
 	__type(key, u32);
-	__type(value, u64);
+	__type(value, struct hello_sum);
 } syscount_calls SEC(".maps");
 
 /* … with times. */
@@ -56,6 +56,56 @@ struct {
 } syscount_buckets SEC(".maps");
 
 volatile struct hello_control syscount_control SEC(".data.control") = {};
+
+/* Which call is counted next, where not all are (--max-cpu). */
+struct syscount_dice {
+	u32 left; /* calls until then */
+	u32 random; /* xorshift's state */
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, u32);
+	__type(value, struct syscount_dice);
+} syscount_sampling SEC(".maps");
+
+/*
+ * How many calls this one stands for; 0: it is left out. Which one is taken is random, and
+ * not every Nth: a program that makes its calls in a circle would show only some of them.
+ */
+static __always_inline u32 weight_of_call(void)
+{
+	struct syscount_dice *dice;
+	u32 zero = 0, every, random;
+
+	if (!config.budget)
+		return 1;
+	every = syscount_control.every;
+	if (every <= 1)
+		return 1;
+	dice = bpf_map_lookup_elem(&syscount_sampling, &zero);
+	if (!dice)
+		return 1;
+	if (dice->left > 1 && dice->left < 2 * every) {
+		dice->left -= 1;
+		return 0;
+	}
+	random = dice->random ? dice->random : (u32)bpf_get_prandom_u32() | 1;
+	random ^= random << 13;
+	random ^= random >> 17;
+	random ^= random << 5;
+	dice->random = random;
+	dice->left = 1 + random % (2 * every - 1); /* `every` in the mean */
+	return every;
+}
+
+/* Adds to the variance of a count, to which one of `weight` calls adds `weight`. */
+static __always_inline void add_variance(u64 *variance, u32 weight)
+{
+	if (weight > 1)
+		*variance += (u64)weight * (weight - 1);
+}
 
 /* This CPU's row of a key in the hash. */
 static __always_inline struct hello_row *row_by_key(const struct hello_key *key, bool create)
@@ -99,12 +149,12 @@ static __always_inline void missed(const struct hello_open_call *open, u32 epoch
 	struct hello_row *row = own ? &own->row : row_by_key(&open->key, false);
 
 	if (row)
-		tally_of(row, epoch)->gone += 1;
+		tally_of(row, epoch)->gone += open->weight;
 }
 
 /* A call begins that will be seen returning. */
 static __always_inline void begin(struct hello_ledger *ledger, struct hello_here *here,
-				  struct hello_call call)
+				  struct hello_call call, u32 weight)
 {
 	struct hello_open_call *open = hello_open_call(here, true);
 	bool is_last = hello_never_returns(call);
@@ -114,13 +164,14 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 	struct hello_row *row;
 
 	if (!open) {
-		hello_count(&ledger->lost_map);
+		hello_add(&ledger->lost_map, weight);
 		return;
 	}
 	if (open->phase == HELLO_COUNTED)
 		missed(open, epoch);
 	open->call = call;
 	open->phase = HELLO_UNCOUNTED;
+	open->weight = weight;
 	own = timed(call);
 	if (own) {
 		row = &own->row;
@@ -133,20 +184,21 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 	}
 	if (row) {
 		tally = tally_of(row, epoch);
-		tally->calls += 1;
-		tally->gone += is_last;
-		hello_count(&ledger->emitted);
+		tally->calls += weight;
+		tally->gone += is_last ? weight : 0;
+		add_variance(&tally->variance, weight);
+		hello_add(&ledger->emitted, weight);
 	} else if (config.watch & HELLO_WATCH_FAILED) {
 		/* It has not failed yet, and may never. */
-		hello_count(&ledger->filtered);
+		hello_add(&ledger->filtered, weight);
 	} else {
-		hello_count(&ledger->lost_map);
+		hello_add(&ledger->lost_map, weight);
 		return;
 	}
 	open->phase = is_last ? HELLO_IDLE : HELLO_COUNTED;
 	/* As late as can be: what was done above is not the call's time. */
 	if (config.watch & HELLO_WATCH_TIMES)
-		open->start = bpf_ktime_get_ns();
+		open->start = config.budget && syscount_control.untimed ? 0 : bpf_ktime_get_ns();
 }
 
 SEC("?raw_tp/sys_enter")
@@ -155,35 +207,49 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	struct hello_here *here = hello_here(ctx->args[0]);
 	struct hello_call call = hello_call_of(here, ctx->args[1]);
 	struct hello_ledger *ledger;
-	u64 *count;
+	u32 weight;
 
 	if (config.watch & HELLO_WATCH_EXITS && !syscount_control.on)
 		return 0;
 	if (config.pick && !hello_wanted(call))
 		return 0;
-	ledger = hello_begin_of(here);
+	weight = weight_of_call();
+	if (!weight)
+		return 0;
+	ledger = hello_begin_as(here, HELLO_THREAD, weight);
 	if (!ledger)
 		return 0;
 	if (config.watch & HELLO_WATCH_EXITS) {
-		begin(ledger, here, call);
+		begin(ledger, here, call, weight);
 		return 0;
 	}
 	if (config.count_by == HELLO_BY_SYSCALL && call.nr < HELLO_NR_MAX) {
 		u32 index = call.abi * HELLO_NR_MAX + call.nr;
 
-		count = bpf_map_lookup_elem(&syscount_calls, &index);
+		struct hello_sum *sum = bpf_map_lookup_elem(&syscount_calls, &index);
+
+		/* This CPU's own: no atomic needed. */
+		if (sum) {
+			sum->calls += weight;
+			add_variance(&sum->variance, weight);
+			hello_add(&ledger->emitted, weight);
+		} else {
+			hello_add(&ledger->lost_map, weight);
+		}
 	} else {
 		struct hello_key key = {};
+		struct hello_row *row;
 
 		hello_key_here(&key, here, call);
-		count = (u64 *)row_by_key(&key, true); /* begins with `calls`; the epoch is 0 */
+		row = row_by_key(&key, true);
+		if (row) {
+			row->by_parity[0].calls += weight;
+			add_variance(&row->by_parity[0].variance, weight);
+			hello_add(&ledger->emitted, weight);
+		} else {
+			hello_add(&ledger->lost_map, weight);
+		}
 	}
-	if (!count) {
-		hello_count(&ledger->lost_map);
-		return 0;
-	}
-	*count += 1; /* this CPU's own: no atomic needed */
-	hello_count(&ledger->emitted);
 	return 0;
 }
 
@@ -205,6 +271,7 @@ static __always_inline void add_to_bucket(const struct hello_key *key, u32 bucke
 static __always_inline void add_time(struct hello_tally *tally, u64 ns, u32 epoch)
 {
 	tally->total_ns += ns;
+	tally->timed += 1;
 	if (tally->epoch != epoch) {
 		tally->epoch = epoch;
 		tally->max_ns = ns;
@@ -232,29 +299,31 @@ static __always_inline struct hello_row *settle(struct hello_open_call *open, s3
 	if (config.watch & HELLO_WATCH_FAILED) {
 		if (!error)
 			return NULL;
-		ledger->filtered -= 1;
+		ledger->filtered -= open->weight;
 	} else {
 		row = row_by_key(&open->key, false);
 		if (!row)
 			return NULL;
-		tally_of(row, epoch)->returned += 1;
-		ledger->emitted -= 1;
+		tally_of(row, epoch)->returned += open->weight;
+		ledger->emitted -= open->weight;
 	}
 	open->key.error = error;
 	row = row_by_key(&open->key, true);
 	if (!row) {
-		ledger->lost_map += 1;
+		ledger->lost_map += open->weight;
 		return NULL;
 	}
-	ledger->emitted += 1;
-	tally_of(row, epoch)->calls += 1;
+	ledger->emitted += open->weight;
+	tally_of(row, epoch)->calls += open->weight;
+	add_variance(&tally_of(row, epoch)->variance, open->weight);
 	return row;
 }
 
 /* A call that was seen beginning has returned. */
 static __always_inline void end(struct hello_open_call *open, s32 error)
 {
-	u64 ns = config.watch & HELLO_WATCH_TIMES ? bpf_ktime_get_ns() - open->start : 0;
+	bool is_timed = config.watch & HELLO_WATCH_TIMES && (!config.budget || open->start);
+	u64 ns = is_timed ? bpf_ktime_get_ns() - open->start : 0;
 	u32 epoch = syscount_control.epoch; /* once: a call is of one epoch */
 	struct hello_timed *own = timed(open->call);
 	struct hello_row *row = own ? &own->row : settle(open, error, epoch);
@@ -263,7 +332,7 @@ static __always_inline void end(struct hello_open_call *open, s32 error)
 	if (!row)
 		return;
 	tally = tally_of(row, epoch);
-	if (config.watch & HELLO_WATCH_TIMES) {
+	if (is_timed) {
 		u32 bucket = hello_bucket(ns);
 
 		barrier_var(bucket); /* the verifier wants to see the comparison */
@@ -273,8 +342,8 @@ static __always_inline void end(struct hello_open_call *open, s32 error)
 			own->by_parity[epoch % 2].buckets[bucket] += 1;
 		add_time(tally, ns, epoch);
 	}
-	tally->errors += !!error;
-	tally->returned += 1;
+	tally->errors += error ? open->weight : 0;
+	tally->returned += open->weight;
 }
 
 /* A call returns that was not seen beginning: it began before hello did. */
@@ -313,7 +382,9 @@ int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 	barrier_var(ret);
 	open = hello_open_call(hello_here((u64)regs), false);
 	if (!open || open->phase == HELLO_IDLE) {
-		unmatched(regs, ret);
+		/* Of calls that were left out nothing is known, nor that they were. */
+		if (!config.budget)
+			unmatched(regs, ret);
 		return 0;
 	}
 	phase = open->phase;

@@ -17,6 +17,7 @@ use super::values::Time;
 use super::values::TransportChoice;
 use super::values::parse_comm;
 use super::values::parse_container;
+use super::values::parse_percent;
 use super::values::parse_size;
 use super::values::parse_time;
 use super::values::parse_variable;
@@ -157,6 +158,11 @@ pub struct Args {
     #[arg(long, value_name = "N", help_heading = "Tables",
           value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_entries: Option<u32>,
+
+    /// Let the programs in the kernel take so much of one CPU at the most: over it calls are
+    /// no longer timed, then 1 in N is counted and counts are estimates; each change is said
+    #[arg(long, value_name = "PERCENT", help_heading = "Tables", value_parser = parse_percent)]
+    pub max_cpu: Option<f64>,
 
     /// With these variables of the environment
     #[arg(long, value_name = "NAME,…", value_delimiter = ',', help_heading = "Output",

@@ -176,6 +176,15 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+/// `0.5`, `3`, `3%`.
+pub(super) fn parse_percent(text: &str) -> Result<f64, String> {
+    let number = text.strip_suffix('%').unwrap_or(text).trim_end();
+    match number.parse() {
+        Ok(percent) if (0.01..=100_000.0).contains(&percent) => Ok(percent),
+        _ => Err("a share of one CPU, such as 0.5 or 3".into()),
+    }
+}
+
 /// `4096`, `64K`, `4M`, `1G`, each with or without `B` or `iB`; rounded up to a
 /// power of two of at least one page.
 pub(super) fn parse_size(text: &str) -> Result<u32, String> {

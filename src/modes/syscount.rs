@@ -47,6 +47,7 @@ pub const INFO: ModeInfo = ModeInfo {
         "histogram",
         "cumulative",
         "max-entries",
+        "max-cpu",
         "pin",
     ],
     columns: &[counts::COLUMNS],
@@ -120,6 +121,7 @@ fn look(args: &Args, axes: &[Axis], histogram: Vec<Call>) -> Look {
         && args.top.is_none()
         && args.interval.is_none()
         && args.pin.is_none()
+        && args.max_cpu.is_none()
         && !args.failed
         && !times;
     Look {
@@ -129,6 +131,7 @@ fn look(args: &Args, axes: &[Axis], histogram: Vec<Call>) -> Look {
         histogram,
         cumulative: args.cumulative || args.pin.is_some(),
         summary,
+        budget: args.max_cpu.is_some(),
     }
 }
 
@@ -155,6 +158,7 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
     let on = watch.iter().filter(|(on, _)| *on);
     setup.config.watch = on.fold(0, |all, (_, bit)| all | bit.0);
     setup.config.cpus = cpus;
+    setup.config.budget = u32::from(look.budget);
     setup.sizes = vec![
         ("syscount_counts", Size::Entries(room)),
         ("syscount_counts", Size::Value(row)),
@@ -169,6 +173,7 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
         (by_call && !look.exits, "syscount_calls"),
         (in_array, "syscount_timed"),
         (look.times, "syscount_buckets"),
+        (look.budget, "syscount_sampling"),
     ];
     let not_needed = needs.iter().filter(|(on, _)| !on);
     setup.leave_out = not_needed.map(|(_, name)| *name).collect();

@@ -5,6 +5,7 @@
 //! [`Source`] that makes rows of what comes out of it.
 
 mod attach;
+mod budget;
 mod clock;
 mod errors;
 mod excerpt;
@@ -50,6 +51,7 @@ use crate::select::Select;
 use crate::transport::Plan;
 use crate::transport::Transport;
 use crate::wire::types::hello_config;
+use budget::Budget;
 use clock::ClockSteps;
 use errors::denied;
 use errors::verdict;
@@ -60,6 +62,7 @@ use prepare::prepare;
 use stats::Stats;
 
 pub(crate) use attach::section_hook;
+pub use budget::Level;
 pub use excerpt::Excerpt;
 pub use log::libbpf_version;
 pub use log::listen;
@@ -193,6 +196,19 @@ pub trait Source {
         Ok(())
     }
 
+    /// Does it take times that it could do without?
+    fn is_timing(&self) -> bool {
+        false
+    }
+
+    /// Looks as closely as that from now on (`--max-cpu`).
+    ///
+    /// # Errors
+    /// A map cannot be written.
+    fn throttle(&mut self, _object: &Object, _level: Level) -> Result<()> {
+        Ok(())
+    }
+
     /// A batch of records is about to be read.
     fn woke(&mut self) {}
 
@@ -263,6 +279,9 @@ pub struct Session<'obj, 'cb, S> {
     pins: Option<Pins>,
     /// What hello itself costs, if that is asked for.
     stats: Option<Stats>,
+    /// --stats: not for the budget alone.
+    tells_stats: bool,
+    budget: Option<Budget>,
     marker: std::marker::PhantomData<&'obj ()>,
 }
 
@@ -373,6 +392,8 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             plan,
             pins: None,
             stats: None,
+            tells_stats: false,
+            budget: None,
             marker: std::marker::PhantomData,
         })
     }

@@ -9,6 +9,7 @@ use std::time::Instant;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use anyhow::bail;
 use libbpf_rs::Link;
 use libbpf_rs::MapCore as _;
 use libbpf_rs::Object;
@@ -28,6 +29,7 @@ use super::Context;
 use super::Report;
 use super::Session;
 use super::Verdict;
+use super::budget::Budget;
 use super::find_map;
 use super::stats;
 use super::stats::Stats;
@@ -112,8 +114,17 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         let mut watched = cx.select.take_processes();
         self.forget_the_dead(&watched)?;
         let mut command_runs = cx.command.is_some();
-        if cx.args.stats {
-            self.stats = Some(Stats::start(self.skel.object(), self.plan)?);
+        self.budget = cx.args.max_cpu.map(|percent| {
+            let can_time = self.source.borrow().is_timing();
+            Budget::new(percent, can_time)
+        });
+        if cx.args.stats || self.budget.is_some() {
+            let stats = Stats::start(self.skel.object(), self.plan)?;
+            if self.budget.is_some() && stats.is_refused() {
+                bail!("--max-cpu cannot tell what programs cost here; run as root, or without it");
+            }
+            self.stats = Some(stats);
+            self.tells_stats = cx.args.stats;
         }
         if let Some(command) = &mut cx.command {
             command.release()?;
@@ -152,6 +163,12 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 stats.turn(self.transport.as_ref());
             }
             let mut source = self.source.borrow_mut();
+            if let (Some(budget), Some(stats)) = (&mut self.budget, &mut self.stats)
+                && let Some(cost) = stats.take_cost()
+                && let Some(level) = budget.judge(cost)
+            {
+                source.throttle(self.skel.object(), level)?;
+            }
             source.woke();
             if let Some(transport) = &self.transport {
                 transport.consume(|record| source.record(record))?;
@@ -165,7 +182,9 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             {
                 source.tick(self.skel.object(), false)?;
                 next_tick = tick.checked_add(interval).map(|next| next.max(now));
-                if let Some(stats) = &mut self.stats {
+                if let Some(stats) = &mut self.stats
+                    && cx.args.stats
+                {
                     source.output().flush();
                     let ledger = find_map(self.skel.object(), "hello_ledger")?;
                     stats.tell_of_table(Ledger::read(&ledger, 0)?.seen);
@@ -286,7 +305,8 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         ledger.emitted -= overwritten.min(ledger.emitted);
         ledger.lost.buffer_full += overwritten;
         ledger.add_output(source.output());
-        if let Some(stats) = &mut self.stats {
+        ledger.estimated = self.budget.as_ref().is_some_and(Budget::has_sampled);
+        if let Some(stats) = self.stats.as_ref().filter(|_| self.tells_stats) {
             stats.tell_of_run(ledger.seen);
         }
         Ok(Report {

@@ -562,7 +562,7 @@ fn perf_records_end_at_64k() -> Check {
         words(event)[3].len()
     );
     let ledger = seen.ledger()?;
-    ensure!(ledger.lost == 0 && ledger.printed == 24, "{ledger:?}");
+    ensure!(ledger.lost == 0 && ledger.printed == 26, "{ledger:?}");
     Ok(())
 }
 

@@ -6,6 +6,7 @@
 //! In a mount namespace of its own, with tracefs and bpffs, so that the machine's
 //! stays as it is.
 
+mod budget;
 mod endings;
 mod errors;
 mod everywhere;
@@ -127,6 +128,7 @@ fn trials() -> Vec<Trial> {
         ("load", load::TESTS),
         ("rings", rings::TESTS),
         ("stats", stats::TESTS),
+        ("budget", budget::TESTS),
     ];
     for (group, tests) in all {
         for &(name, test) in *tests {

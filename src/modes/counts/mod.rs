@@ -2,6 +2,7 @@
 //! What the counting modes have in common: from counter maps to tables.
 
 mod buckets;
+mod plan;
 mod read;
 mod rows;
 mod summary;
@@ -21,12 +22,16 @@ use crate::output::Output;
 use crate::output::columns::Column;
 use crate::session;
 use crate::session::Context;
+use crate::session::Level;
 use crate::session::Source;
 use crate::session::find_map;
 use crate::wire;
-use crate::wire::types::hello_axis;
 use crate::wire::types::hello_control;
 use crate::wire::types::hello_key;
+pub(super) use plan::axes;
+pub(super) use plan::bits;
+pub(super) use plan::pins;
+pub(super) use plan::room;
 pub(super) use read::Kind;
 use read::Snapshot;
 pub(super) use read::Store;
@@ -39,11 +44,6 @@ use rows::KeyExt as _;
 use rows::Line;
 use summary::SummaryRow;
 
-/// Keys that have room unless `--max-entries` says otherwise.
-const ROOM: u32 = 65_536;
-/// … but not more than fit into this: a key costs more the more CPUs there are.
-const ROOM_BYTES: u32 = 64 << 20;
-
 /// In which order the rows of a table come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Order {
@@ -51,58 +51,6 @@ pub(super) enum Order {
     Id,
     /// The largest count first.
     Count,
-}
-
-/// The axes asked for, or the mode's own.
-pub(super) fn axes(cx: &Context, default: Axis) -> Vec<Axis> {
-    let mut axes = if cx.args.by.is_empty() {
-        vec![default]
-    } else {
-        cx.args.by.clone()
-    };
-    axes.sort_unstable();
-    axes.dedup();
-    axes
-}
-
-/// `config.count_by` for them.
-pub(super) fn bits(axes: &[Axis]) -> u32 {
-    axes.iter()
-        .map(|axis| {
-            match axis {
-                Axis::Syscall => hello_axis::HELLO_BY_SYSCALL,
-                Axis::Uid => hello_axis::HELLO_BY_UID,
-                Axis::Pid => hello_axis::HELLO_BY_PID,
-                Axis::Comm => hello_axis::HELLO_BY_COMM,
-                Axis::Cgroup => hello_axis::HELLO_BY_CGROUP,
-                Axis::Container => hello_axis::HELLO_BY_CONTAINER,
-                Axis::Errno => hello_axis::HELLO_BY_ERRNO,
-            }
-            .0
-        })
-        .fold(0, |all, bit| all | bit)
-}
-
-/// How many keys a table has room for, at so many bytes for each.
-pub(super) fn room(cx: &Context, bytes: u32) -> u32 {
-    let fitting = ROOM_BYTES / bytes.max(1);
-    cx.args.max_entries.unwrap_or(ROOM.min(fitting).max(1024))
-}
-
-/// The names of the pinned files: counters by other axes are other counters, and so
-/// are those of failed calls only and those with times. Results are watched where an axis
-/// or one of these needs them, and so are in the name already.
-pub(super) fn pins(stores: &[Store], axes: &[Axis], look: &Look) -> Vec<(&'static str, String)> {
-    let by: Vec<String> = axes
-        .iter()
-        .map(|axis| format!("{axis:?}").to_lowercase())
-        .collect();
-    let failed = if look.failed { "_failed" } else { "" };
-    let timed = if look.times { "_timed" } else { "" };
-    stores
-        .iter()
-        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}{timed}", by.join("_"))))
-        .collect()
 }
 
 /// What is looked at beside how often calls are made, and what tables show of it.
@@ -120,6 +68,8 @@ pub(super) struct Look {
     pub(super) cumulative: bool,
     /// The one table is that of `strace -c`.
     pub(super) summary: bool,
+    /// Calls may go untimed or be sampled (`--max-cpu`).
+    pub(super) budget: bool,
 }
 
 /// The [`Source`] of a counting mode.
@@ -139,6 +89,8 @@ pub(super) struct Counts {
     /// What the kernel side writes as `hello_control.epoch`: its counters of even and of
     /// odd epochs are kept apart, so that a table is of closed ones.
     epoch: u32,
+    /// How closely the kernel side looks.
+    level: Level,
     /// What was last read of the even and of the odd epochs.
     parts: [Snapshot; 2],
     /// There may be counters of former runs.
@@ -184,6 +136,7 @@ impl Counts {
             tables: 0,
             limit: cx.args.count.map(std::num::NonZero::get),
             epoch: 0,
+            level: Level::default(),
             parts: Default::default(),
             is_pinned: cx.args.pin.is_some(),
             before: Snapshot::new(),
@@ -226,10 +179,12 @@ impl Counts {
 
     /// Tells the kernel side to count or not, and in which epoch.
     fn control(&self, object: &Object, on: bool) -> Result<()> {
-        if self.look.exits {
+        if self.look.exits || self.look.budget {
             let control = hello_control {
                 on: u32::from(on),
                 epoch: self.epoch,
+                every: self.level.every,
+                untimed: u32::from(!self.level.timing),
             };
             let map = find_map(object, ".data.control")?;
             map.update(&0u32.to_ne_bytes(), wire::bytes(&control), MapFlags::ANY)?;
@@ -408,6 +363,15 @@ impl Source for Counts {
 
     fn detaching(&mut self, object: &Object) -> Result<()> {
         self.control(object, false)
+    }
+
+    fn is_timing(&self) -> bool {
+        self.look.times
+    }
+
+    fn throttle(&mut self, object: &Object, level: Level) -> Result<()> {
+        self.level = level;
+        self.control(object, true)
     }
 
     fn begin(&mut self) {

@@ -46,6 +46,11 @@ impl Row for Line<'_> {
 pub(in crate::modes) const COLUMNS: &[Column] = &[
     host::TIME,
     Column::number("COUNT", 10, "calls"),
+    Column::number(
+        "MARGIN",
+        8,
+        "the count may be off by so many, in 19 of 20 tables (--max-cpu)",
+    ),
     Column::number("ERRORS", 8, "of these, those that failed"),
     Column::number("INFLIGHT", 8, "of these, those that had not returned yet"),
     Column::number("TOTAL", 7, "time of all that returned (--latency)"),
@@ -87,6 +92,7 @@ pub(super) fn columns(axes: &[Axis], look: &Look) -> Vec<&'static str> {
         (Axis::Cgroup, "CGROUP"),
     ];
     let mut columns = vec!["COUNT"];
+    columns.extend(look.budget.then_some("MARGIN"));
     columns.extend(look.exits.then_some("ERRORS"));
     columns.extend((look.exits && !look.failed).then_some("INFLIGHT"));
     columns.extend(times.iter().filter(|_| look.times));
@@ -162,7 +168,7 @@ impl<'a> CountRow<'a> {
     }
 
     fn total_ns(&self) -> Option<u64> {
-        (self.tally.returned > 0).then_some(self.tally.total_ns)
+        (self.tally.timed > 0).then_some(self.tally.total_ns)
     }
 
     /// The key, and when the table was read.
@@ -201,6 +207,7 @@ impl Row for CountRow<'_> {
         match column {
             "TIME" => self.when.cell(cell),
             "COUNT" => number(cell, Some(tally.calls)),
+            "MARGIN" => number(cell, Some(tally.margin())),
             "ERRORS" => number(cell, Some(tally.errors)),
             "INFLIGHT" => number(cell, Some(tally.in_flight)),
             "TOTAL" => time(cell, self.total_ns()),
@@ -221,6 +228,10 @@ impl Row for CountRow<'_> {
     fn json(&self, object: &mut Json<'_>) {
         self.head(object);
         object.num("count", self.tally.calls);
+        if self.frame.look.budget {
+            object.bool("estimated", self.tally.variance > 0);
+            object.num("margin", self.tally.margin());
+        }
         if self.frame.look.exits {
             object.num("errors", self.tally.errors);
         }
@@ -229,6 +240,7 @@ impl Row for CountRow<'_> {
             object.num("in_flight", self.tally.in_flight);
         }
         if self.frame.look.times {
+            object.num("timed", self.tally.timed);
             object.num("total_ns", self.tally.total_ns);
             object.opt_num("mean_ns", self.tally.mean_ns());
             object.opt_num("p50_ns", self.tally.percentile(50));

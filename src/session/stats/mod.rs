@@ -163,10 +163,9 @@ impl Stats {
     }
 
     /// The share of one CPU that the programs took in the last window, 1.0 for all of
-    /// it; more where several CPUs run them. `None` if it is not known (yet).
-    #[expect(dead_code, reason = "the measure of an overhead budget, --max-cpu")]
-    pub(super) fn cost(&self) -> Option<f64> {
-        self.cost
+    /// it; more where several CPUs run them. `None` if no other has ended since.
+    pub(super) fn take_cost(&mut self) -> Option<f64> {
+        self.cost.take()
     }
 
     /// When [`turn`](Self::turn) has to be called next.
@@ -200,12 +199,17 @@ impl Stats {
         }
     }
 
+    /// Is it known how long programs run?
+    pub(super) fn is_refused(&self) -> bool {
+        self.switch == Switch::Refused
+    }
+
     fn open(&mut self) {
         let fd = match self.switch {
             Switch::Own => match enable() {
                 Ok(fd) => Some(fd),
                 Err(error) => {
-                    crate::say!("hello: --stats: runs of programs are left out: {error}");
+                    crate::say!("hello: runs of programs cannot be timed: {error}");
                     self.switch = Switch::Refused;
                     return;
                 }

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: BSD-2-Clause
+//! What a counting mode asks of the kernel side: axes, room, names of pinned files.
+
+use super::Look;
+use super::read::Store;
+use crate::cli::Axis;
+use crate::session::Context;
+use crate::wire::types::hello_axis;
+
+/// Keys that have room unless `--max-entries` says otherwise.
+const ROOM: u32 = 65_536;
+/// … but not more than fit into this: a key costs more the more CPUs there are.
+const ROOM_BYTES: u32 = 64 << 20;
+
+/// The axes asked for, or the mode's own.
+pub(in crate::modes) fn axes(cx: &Context, default: Axis) -> Vec<Axis> {
+    let mut axes = if cx.args.by.is_empty() {
+        vec![default]
+    } else {
+        cx.args.by.clone()
+    };
+    axes.sort_unstable();
+    axes.dedup();
+    axes
+}
+
+/// `config.count_by` for them.
+pub(in crate::modes) fn bits(axes: &[Axis]) -> u32 {
+    axes.iter()
+        .map(|axis| {
+            match axis {
+                Axis::Syscall => hello_axis::HELLO_BY_SYSCALL,
+                Axis::Uid => hello_axis::HELLO_BY_UID,
+                Axis::Pid => hello_axis::HELLO_BY_PID,
+                Axis::Comm => hello_axis::HELLO_BY_COMM,
+                Axis::Cgroup => hello_axis::HELLO_BY_CGROUP,
+                Axis::Container => hello_axis::HELLO_BY_CONTAINER,
+                Axis::Errno => hello_axis::HELLO_BY_ERRNO,
+            }
+            .0
+        })
+        .fold(0, |all, bit| all | bit)
+}
+
+/// How many keys a table has room for, at so many bytes for each.
+pub(in crate::modes) fn room(cx: &Context, bytes: u32) -> u32 {
+    let fitting = ROOM_BYTES / bytes.max(1);
+    cx.args.max_entries.unwrap_or(ROOM.min(fitting).max(1024))
+}
+
+/// The names of the pinned files: counters by other axes are other counters, and so
+/// are those of failed calls only and those with times. Results are watched where an axis
+/// or one of these needs them, and so are in the name already.
+pub(in crate::modes) fn pins(
+    stores: &[Store],
+    axes: &[Axis],
+    look: &Look,
+) -> Vec<(&'static str, String)> {
+    let by: Vec<String> = axes
+        .iter()
+        .map(|axis| format!("{axis:?}").to_lowercase())
+        .collect();
+    let failed = if look.failed { "_failed" } else { "" };
+    let timed = if look.times { "_timed" } else { "" };
+    stores
+        .iter()
+        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}{timed}", by.join("_"))))
+        .collect()
+}
