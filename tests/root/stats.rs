@@ -303,7 +303,7 @@ fn without_leave() -> Check {
     ensure!(seen.status == Some(0), "{}", seen.stderr);
     line(
         &seen.stderr,
-        "hello: --stats: runs of programs are left out: CAP_SYS_ADMIN is missing",
+        "hello: runs of programs cannot be timed: CAP_SYS_ADMIN is missing",
     )?;
     let rows = programs(&seen.stderr);
     let row = rows.iter().find(|row| row.name == "buffer_raw_tp");
