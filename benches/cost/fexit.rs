@@ -12,6 +12,7 @@ use crate::measure::HELLO_READY;
 use crate::place::Place;
 use crate::place::UID;
 use crate::stats;
+use crate::targets::Measure;
 use crate::tracer::Tracer;
 use crate::workload::Length;
 use crate::workload::Work;
@@ -56,17 +57,22 @@ pub(crate) fn measure(place: &Place) -> Result<String> {
 }
 
 /// The ratio and the kernel in the line, wherever it stands in a text.
-pub(crate) fn parse(text: &str) -> Option<(f64, String)> {
+pub(crate) fn parse(text: &str) -> Option<(Measure, String)> {
     let line = text.lines().find(|line| line.starts_with(MARK))?;
     let words: Vec<&str> = line.split_whitespace().collect();
-    let after = |name| words.iter().skip_while(|word| **word != name).nth(1);
-    let release = after("release")?.split('-').next()?;
-    Some((after("ratio")?.parse().ok()?, release.to_owned()))
+    let after = |name, more: usize| words.iter().skip_while(|word| **word != name).nth(1 + more);
+    let release = after("release", 0)?.split('-').next()?;
+    let measure = Measure {
+        value: after("ratio", 0)?.parse().ok()?,
+        low: after("quartiles", 0)?.parse().ok()?,
+        high: after("quartiles", 1)?.parse().ok()?,
+    };
+    Some((measure, release.to_owned()))
 }
 
 /// Measured here, or, where the kernel has no trampolines, what `make bench-vm` has left
 /// beside this binary.
-pub(crate) fn here_or_kept(place: &Place) -> Option<(f64, String)> {
+pub(crate) fn here_or_kept(place: &Place) -> Option<(Measure, String)> {
     if let Ok(line) = measure(place) {
         return parse(&line);
     }

@@ -107,6 +107,7 @@ fn bench(words: &[String]) -> Result<()> {
     let storm = Duration::from_secs(number("HELLO_BENCH_SECONDS", 30)?);
 
     let place = Place::prepare()?;
+    warn_of_others();
     let mut bench = Bench::prepare(&place)?;
     for round in 0..rounds {
         eprintln!("hello-bench: round {} of {rounds}", round + 1);
@@ -142,4 +143,16 @@ fn bench(words: &[String]) -> Result<()> {
     let missing: Vec<&str> = missing.map(|row| row.name).collect();
     ensure!(missing.is_empty(), "no figures of {}", missing.join(", "));
     Ok(())
+}
+
+/// Others who use the CPUs make noise of the figures.
+fn warn_of_others() {
+    let load = fs::read_to_string("/proc/loadavg").unwrap_or_default();
+    let load = load
+        .split(' ')
+        .next()
+        .and_then(|load| load.parse::<f64>().ok());
+    if let Some(load) = load.filter(|load| *load > 0.5) {
+        eprintln!("hello-bench: this machine is not quiet (load {load}): expect noise");
+    }
 }

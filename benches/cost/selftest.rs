@@ -23,6 +23,7 @@ use crate::rows::Tracing;
 use crate::stats;
 use crate::storm;
 use crate::targets;
+use crate::targets::Measure;
 use crate::workload::Length;
 use crate::workload::Work;
 
@@ -44,6 +45,7 @@ pub(crate) fn units() -> Vec<Trial> {
         ("units::ratios", ratios),
         ("units::tables", tables),
         ("units::document", document),
+        ("units::verdicts", verdicts),
         ("units::vm", vm),
         ("units::rows", rows_are_sound),
     ];
@@ -236,10 +238,31 @@ fn document() -> Result<()> {
     Ok(())
 }
 
+/// Noise is no verdict.
+fn verdicts() -> Result<()> {
+    let measure = |low, value, high| Measure { value, low, high };
+    let floor = measure(20.0, 25.0, 25.0);
+    let ratio = measure(25.0, 30.0, 30.0).over(floor);
+    same!(ratio, measure(1.0, 1.2, 1.5));
+    same!(ratio.at_most(1.5), Some(true));
+    same!(ratio.at_most(1.2), None);
+    same!(ratio.at_most(0.9), Some(false));
+    let below = measure(-20.0, -10.0, 10.0).over(floor);
+    same!(below, measure(-1.0, -0.4, 0.5));
+    let noise = measure(25.0, 30.0, 30.0).over(measure(-1.0, 25.0, 60.0));
+    same!(noise.at_most(1000.0), None);
+    Ok(())
+}
+
 fn vm() -> Result<()> {
     let line =
         "x\nbench: fexit ratio 1.0123 quartiles 1.0 1.1 untraced_ns 500.1 release 6.12.1-cloud\n";
-    same!(fexit::parse(line), Some((1.0123, String::from("6.12.1"))));
+    let measure = Measure {
+        value: 1.0123,
+        low: 1.0,
+        high: 1.1,
+    };
+    same!(fexit::parse(line), Some((measure, String::from("6.12.1"))));
     same!(fexit::parse("bench: nothing"), None);
     Ok(())
 }

@@ -4,7 +4,6 @@
 use crate::measure::Results;
 use crate::report;
 use crate::report::NOTHING;
-use crate::report::added;
 use crate::report::best_peer;
 use crate::rows;
 use crate::rows::Job;
@@ -20,11 +19,72 @@ use crate::workload::Work;
 #[derive(Debug)]
 struct Target {
     what: &'static str,
-    measured: Option<f64>,
+    measured: Option<Measure>,
     limit: f64,
     unit: &'static str,
     /// What goes with the figure.
     note: String,
+}
+
+/// A figure, and between what it may lie as the quartiles of its parts say.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Measure {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+impl Measure {
+    /// What does not vary.
+    fn exact(value: f64) -> Self {
+        Self {
+            value,
+            low: value,
+            high: value,
+        }
+    }
+
+    fn of(values: &[f64]) -> Option<Self> {
+        Some(Self {
+            value: stats::median(values)?,
+            low: stats::quantile(values, 0.25)?,
+            high: stats::quantile(values, 0.75)?,
+        })
+    }
+
+    /// In units of another. Where that may be nothing, this may be anything.
+    pub(crate) fn over(self, unit: Self) -> Self {
+        if unit.low <= 0.0 {
+            return Self {
+                value: self.value / unit.value,
+                low: f64::NEG_INFINITY,
+                high: f64::INFINITY,
+            };
+        }
+        let divided =
+            |part: f64, small: f64, large: f64| part / if part < 0.0 { small } else { large };
+        Self {
+            value: self.value / unit.value,
+            low: divided(self.low, unit.low, unit.high),
+            high: divided(self.high, unit.high, unit.low),
+        }
+    }
+
+    /// Is it at most so much? `None` if the run was not steady enough to say.
+    pub(crate) fn at_most(self, limit: f64) -> Option<bool> {
+        if self.high <= limit {
+            Some(true)
+        } else if self.low > limit {
+            Some(false)
+        } else {
+            None
+        }
+    }
+}
+
+/// What a row added.
+fn added(results: &Results, row: &str, work: Work) -> Option<Measure> {
+    Measure::of(&results.added(row, work))
 }
 
 /// What was measured elsewhere.
@@ -32,8 +92,8 @@ struct Target {
 pub(crate) struct Else {
     /// Bytes of the program.
     pub(crate) size: Option<f64>,
-    /// The ratio to untraced by fexit, and where: `1.01 6.12.107`.
-    pub(crate) fexit: Option<(f64, String)>,
+    /// The ratio to untraced by fexit, and where: 1.01 on 6.12.107.
+    pub(crate) fexit: Option<(Measure, String)>,
 }
 
 /// The table, and how many targets are met of how many that were measured.
@@ -56,15 +116,18 @@ fn line(target: &Target) -> Vec<String> {
     } else {
         format!(" ({})", target.note)
     };
-    let measured = target.measured.map_or_else(|| NOTHING.into(), show);
-    let met = target.measured.map(|value| value <= target.limit);
+    let measured = target
+        .measured
+        .map_or_else(|| NOTHING.into(), |measure| show(measure.value));
+    let met = target.measured.map(|measure| measure.at_most(target.limit));
     vec![
         target.what.into(),
         format!("{measured}{note}"),
         show(target.limit),
         match met {
-            Some(true) => "yes",
-            Some(false) => "**no**",
+            Some(Some(true)) => "yes",
+            Some(Some(false)) => "**no**",
+            Some(None) => "unsure",
             None => "not measured",
         }
         .into(),
@@ -74,7 +137,10 @@ fn line(target: &Target) -> Vec<String> {
 fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     let to_floor = |what, row: &str, work, limit| Target {
         what,
-        measured: rows::row(row).and_then(|row| report::to_floor(results, row, work)),
+        measured: rows::row(row).and_then(|row| {
+            let floor = added(results, row.floor, work)?;
+            Some(added(results, row.name, work)?.over(floor))
+        }),
         limit,
         unit: " × floor",
         note: String::new(),
@@ -83,7 +149,9 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         let best = best_peer(results, job, work);
         Target {
             what,
-            measured: best.and_then(|(_, peer)| Some(added(results, row, work)? / peer)),
+            measured: best.and_then(|(peer, _)| {
+                Some(added(results, row, work)?.over(added(results, peer, work)?))
+            }),
             limit,
             unit: " × peer",
             note: best.map_or_else(String::new, |(name, _)| name.into()),
@@ -93,7 +161,7 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         let peer = added(results, "libbpf-tools opensnoop", Work::Open);
         Target {
             what,
-            measured: peer.and_then(|peer| Some(added(results, row, Work::Open)? / peer)),
+            measured: peer.and_then(|peer| Some(added(results, row, Work::Open)?.over(peer))),
             limit: 0.125,
             unit: " × opensnoop",
             note: String::new(),
@@ -107,7 +175,8 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         Target {
             what,
             // What is not shown is lost, whatever the ledger says.
-            measured: outcome.map(|outcome| lost(outcome.opens.saturating_sub(outcome.shown))),
+            measured: outcome
+                .map(|outcome| Measure::exact(lost(outcome.opens.saturating_sub(outcome.shown)))),
             limit: 0.0,
             unit: " lost",
             note: outcome.map_or_else(String::new, |outcome| {
@@ -115,7 +184,11 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             }),
         }
     };
-    let untraced = stats::median(&results.figures(UNTRACED, Work::Exec));
+    let untraced: Vec<f64> = results
+        .figures(UNTRACED, Work::Exec)
+        .iter()
+        .map(|ns| ns / 100.0)
+        .collect();
     let exec = added(results, "hello exec, text", Work::Exec);
     vec![
         to_floor("syscount, one call", "hello syscount", Work::Getppid, 1.15),
@@ -167,8 +240,8 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         Target {
             what: "exec, one vfork, exec and wait",
             measured: exec
-                .zip(untraced)
-                .map(|(added, untraced)| added / untraced * 100.0),
+                .zip(Measure::of(&untraced))
+                .map(|(exec, percent)| exec.over(percent)),
             limit: 5.0,
             unit: " %",
             note: String::new(),
@@ -178,16 +251,18 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             "start to attached, slowest mode",
             60.0,
             " ms",
-            |row| stats::median(&row.starts),
+            |row| Measure::of(&row.starts),
         ),
         #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
         worst(results, "peak memory, largest mode", 16.0, " MiB", |row| {
             let process = row.memory.process;
-            (process > 0).then_some(process as f64 / 1024.0)
+            (process > 0).then(|| Measure::exact(process as f64 / 1024.0))
         }),
         Target {
             what: "static binary",
-            measured: other.size.map(|bytes| bytes / f64::from(1 << 20)),
+            measured: other
+                .size
+                .map(|bytes| Measure::exact(bytes / f64::from(1 << 20))),
             limit: 4.0,
             unit: " MiB",
             note: String::new(),
@@ -201,14 +276,14 @@ fn worst(
     what: &'static str,
     limit: f64,
     unit: &'static str,
-    of: impl Fn(&crate::measure::Measured) -> Option<f64>,
+    of: impl Fn(&crate::measure::Measured) -> Option<Measure>,
 ) -> Target {
     let hello = ROWS
         .iter()
         .filter(|row| matches!(row.tracing, Tracing::Hello(_)));
     let worst = hello
         .filter_map(|row| Some((of(results.of(row.name)?)?, row.name)))
-        .max_by(|one, other| one.0.total_cmp(&other.0));
+        .max_by(|one, other| one.0.value.total_cmp(&other.0.value));
     Target {
         what,
         measured: worst.map(|(value, _)| value),
