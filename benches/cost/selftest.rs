@@ -249,6 +249,7 @@ fn verdicts() -> Result<()> {
     same!(ratio.at_most(0.9), Some(false));
     let below = measure(-20.0, -10.0, 10.0).over(floor);
     same!(below, measure(-1.0, -0.4, 0.5));
+    same!(measure(-80.0, 3.0, 4.0).at_most(5.0), None);
     let noise = measure(25.0, 30.0, 30.0).over(measure(-1.0, 25.0, 60.0));
     same!(noise.at_most(1000.0), None);
     Ok(())

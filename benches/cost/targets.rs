@@ -70,9 +70,12 @@ impl Measure {
         }
     }
 
-    /// Is it at most so much? `None` if the run was not steady enough to say.
+    /// Is it at most so much? `None` if the run was not steady enough to say: no tracer
+    /// makes anything faster, so by as much as a figure seems to, it is noise.
     pub(crate) fn at_most(self, limit: f64) -> Option<bool> {
-        if self.high <= limit {
+        if self.low < -limit {
+            None
+        } else if self.high <= limit {
             Some(true)
         } else if self.low > limit {
             Some(false)
