@@ -26,6 +26,9 @@ struct Target {
     note: String,
 }
 
+/// Quartiles of fewer rounds say nothing.
+const ENOUGH: usize = 5;
+
 /// A figure, and between what it may lie as the quartiles of its parts say.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Measure {
@@ -45,8 +48,16 @@ impl Measure {
     }
 
     fn of(values: &[f64]) -> Option<Self> {
+        let value = stats::median(values)?;
+        if values.len() < ENOUGH {
+            return Some(Self {
+                value,
+                low: f64::NEG_INFINITY,
+                high: f64::INFINITY,
+            });
+        }
         Some(Self {
-            value: stats::median(values)?,
+            value,
             low: stats::quantile(values, 0.25)?,
             high: stats::quantile(values, 0.75)?,
         })
