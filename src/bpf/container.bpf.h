@@ -53,15 +53,19 @@ struct {
  * Where in a group's name, a string of the kernel, an id begins, counted from 1: at its
  * begin, or after a hyphen; 0: it has none.
  *
- * A global function, as is the next: the verifier looks at it once, on its own, and
- * not again on each way by which a program may come here.
+ * A global function, as are the next two: the verifier looks at it once, on its own, and
+ * not again on each way by which a program may come here. Before Linux 6.8 it does so
+ * even if nothing comes here: hence the first question.
  */
 __noinline int hello_id_in_name(u64 name)
 {
 	u8 text[96], before[7] = {}, scope = 0;
-	long len = bpf_probe_read_kernel_str(text, sizeof(text), (void *)name) - 1;
-	u32 i;
+	u32 i, bad = 0;
+	long len;
 
+	if (!config.containers)
+		return 0;
+	len = bpf_probe_read_kernel_str(text, sizeof(text), (void *)name) - 1;
 	if (len < HELLO_ID_DIGITS)
 		return 0;
 	bpf_probe_read_kernel(&scope, 1, (void *)name + len - 6);
@@ -81,21 +85,23 @@ __noinline int hello_id_in_name(u64 name)
 		return 0;
 	if (bpf_probe_read_kernel(text, HELLO_ID_DIGITS, (void *)name + len))
 		return 0;
+	/* Both differences below zero. No branch, for the verifier would look at each way. */
 	for (i = 0; i < HELLO_ID_DIGITS; i++)
-		if (!(text[i] >= '0' && text[i] <= '9') && !(text[i] >= 'a' && text[i] <= 'f'))
-			return 0;
-	return len + 1;
+		bad |= (9 - (u8)(text[i] - '0')) & (5 - (u8)(text[i] - 'a'));
+	return bad >> 31 ? 0 : len + 1;
 }
 
 /* Keeps in hello_cgroups that a group belongs to the container with those digits. */
 __noinline int hello_keep_container(u64 group_id, u64 hierarchy, u64 digits_at)
 {
 	struct hello_cgroup_key key = { .id = group_id, .hierarchy = hierarchy };
-	struct hello_cgroup_facts facts = { .selected = 1 };
+	struct hello_cgroup_facts facts = {};
 	struct hello_container_id id = {};
-	u8 digits[HELLO_ID_DIGITS];
+	u8 digits[HELLO_ID_DIGITS], differs = 0;
 	u32 i;
 
+	if (!config.containers)
+		return 0;
 	if (bpf_probe_read_kernel(digits, sizeof(digits), (void *)digits_at))
 		return 0;
 	for (i = 0; i < HELLO_ID_BYTES; i++) {
@@ -104,52 +110,54 @@ __noinline int hello_keep_container(u64 group_id, u64 hierarchy, u64 digits_at)
 		u8 low = (digits[2 * i + 1] & 15) + 9 * (digits[2 * i + 1] >> 6);
 
 		id.bytes[i] = high << 4 | low;
-		facts.selected &= !((id.bytes[i] ^ config.container[i]) & config.container_mask[i]);
+		differs |= (id.bytes[i] ^ config.container[i]) & config.container_mask[i];
 		if (i < sizeof(facts.container))
 			facts.container = facts.container << 8 | id.bytes[i];
 	}
+	facts.selected = !differs;
 	bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
 	bpf_map_update_elem(&hello_cgroups, &key, &facts, BPF_ANY);
 	return 0;
 }
 
 /* Looks at a group and those above it, and keeps what it finds. */
-__noinline int hello_learn_cgroup(u64 group, u64 hierarchy)
+static __always_inline void hello_learn_cgroup(struct cgroup *cgroup, struct hello_cgroup_key *key)
 {
-	struct cgroup *cgroup = (void *)group;
-	struct hello_cgroup_key key = { .hierarchy = hierarchy };
 	struct hello_cgroup_facts none = {};
 	u32 i;
 
-	key.id = BPF_CORE_READ(cgroup, kn, id);
 	for (i = 0; i < HELLO_CGROUP_DEPTH && cgroup; i++) {
 		u64 name = (u64)BPF_CORE_READ(cgroup, kn, name);
 		int at = hello_id_in_name(name);
 
-		if (at)
-			return hello_keep_container(key.id, hierarchy, name + at - 1);
+		if (at) {
+			hello_keep_container(key->id, key->hierarchy, name + at - 1);
+			return;
+		}
 		/* A group begins with its own state, and so does the one above it. */
 		cgroup = (void *)BPF_CORE_READ(cgroup, self.parent);
 	}
-	bpf_map_update_elem(&hello_cgroups, &key, &none, BPF_ANY);
-	return 0;
+	bpf_map_update_elem(&hello_cgroups, key, &none, BPF_ANY);
 }
 
-static __always_inline struct hello_cgroup_facts hello_cgroup_facts(struct cgroup *cgroup,
-								    u32 hierarchy)
+/* The container that a group belongs to, as in hello_task, or whether it is the selected one. */
+__noinline u64 hello_container_of(u64 group, u64 hierarchy, u32 is_selected)
 {
-	struct hello_cgroup_key key = {
-		.id = BPF_CORE_READ(cgroup, kn, id),
-		.hierarchy = hierarchy,
-	};
-	struct hello_cgroup_facts *known = bpf_map_lookup_elem(&hello_cgroups, &key);
-	struct hello_cgroup_facts none = {};
+	struct cgroup *cgroup = (void *)group;
+	struct hello_cgroup_key key = { .hierarchy = hierarchy };
+	struct hello_cgroup_facts *known;
 
+	if (!config.containers)
+		return 0;
+	key.id = BPF_CORE_READ(cgroup, kn, id);
+	known = bpf_map_lookup_elem(&hello_cgroups, &key);
 	if (!known) {
-		hello_learn_cgroup((u64)cgroup, hierarchy);
+		hello_learn_cgroup(cgroup, &key);
 		known = bpf_map_lookup_elem(&hello_cgroups, &key);
+		if (!known)
+			return 0;
 	}
-	return known ? *known : none;
+	return is_selected ? known->selected : known->container;
 }
 
 /* A task's group by one controller, if that is on a version 1 hierarchy. */
@@ -184,23 +192,24 @@ static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
 	return cgroup;
 }
 
-/* The container that the running task is in. */
-static __always_inline struct hello_cgroup_facts hello_container_here(void)
+/* The container that the running task is in; with `is_selected` whether it is that one. */
+static __always_inline u64 hello_container_here(bool is_selected)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct css_set *groups = BPF_CORE_READ(task, cgroups);
-	struct hello_cgroup_facts facts = {};
+	struct cgroup *cgroup;
+	u64 found = 0;
 
 	if (config.containers & HELLO_CGROUPS_V2)
-		facts = hello_cgroup_facts(BPF_CORE_READ(groups, dfl_cgrp), 0);
-	if (!facts.container && config.containers & HELLO_CGROUPS_V1) {
-		struct cgroup *cgroup = hello_cgroup_v1(groups);
-
+		found = hello_container_of((u64)BPF_CORE_READ(groups, dfl_cgrp), 0, is_selected);
+	if (!found && config.containers & HELLO_CGROUPS_V1) {
+		cgroup = hello_cgroup_v1(groups);
 		if (cgroup)
-			facts = hello_cgroup_facts(cgroup,
-						   BPF_CORE_READ(cgroup, root, hierarchy_id));
+			found = hello_container_of((u64)cgroup,
+						   BPF_CORE_READ(cgroup, root, hierarchy_id),
+						   is_selected);
 	}
-	return facts;
+	return found;
 }
 
 #endif /* HELLO_CONTAINER_BPF_H */

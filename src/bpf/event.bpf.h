@@ -72,7 +72,7 @@ static __always_inline void hello_task_here(struct hello_task *who)
 	who->ktime = bpf_ktime_get_ns();
 	who->wall = hello_wall();
 	who->cgroup_id = bpf_get_current_cgroup_id();
-	who->container = config.containers ? hello_container_here().container : 0;
+	who->container = config.containers ? hello_container_here(false) : 0;
 	who->pid = pid_tgid >> 32;
 	who->tid = pid_tgid;
 	who->ppid = BPF_CORE_READ(task, real_parent, tgid);

@@ -120,7 +120,7 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 	if (config.select & HELLO_SELECT_CGROUP &&
 	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
 		return false;
-	if (config.select & HELLO_SELECT_CONTAINER && !hello_container_here().selected)
+	if (config.select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
 		return false;
 	if (config.select & HELLO_SELECT_COMMS) {
 		struct task_struct *task = (void *)bpf_get_current_task();

@@ -58,6 +58,10 @@ pub const INFO: ModeInfo = ModeInfo {
 const ARRAY_BYTES: u32 = 128 << 20;
 const ARRAY_ELEMENTS: u32 = 512;
 
+/// Keys beside such an array: calls of other ABIs, and numbers that no call has. To make a
+/// hash for 65536 is a fifth of the time until hello is attached.
+const BESIDE_ARRAY: u32 = 4096;
+
 /// Bytes of a key in a hash beside its value (kernel/bpf/hashtab.c).
 const KEY_BYTES: u32 = 96;
 
@@ -139,15 +143,15 @@ fn look(args: &Args, axes: &[Axis], histogram: Vec<Call>) -> Look {
 fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Store> {
     let cpus = preflight::possible_cpus();
     let row = size_of::<hello_row>() as u32 * cpus;
-    let room = counts::room(cx, KEY_BYTES + row);
     let by_call = axes == [Axis::Syscall];
     let array = size_of::<hello_timed>() as u32 * ARRAY_ELEMENTS;
     let in_array = by_call && look.times && array.saturating_mul(cpus) <= ARRAY_BYTES;
-    // A key has several buckets, unless all but the few calls of other ABIs have theirs
-    // in the array.
-    let buckets = room
-        .saturating_mul(if in_array { 1 } else { 4 })
-        .min(1 << 24);
+    let mut room = counts::room(cx, KEY_BYTES + row);
+    if cx.args.max_entries.is_none() && (in_array || by_call && !look.exits) {
+        room = room.min(BESIDE_ARRAY);
+    }
+    // A key has several buckets.
+    let buckets = room.saturating_mul(4).min(1 << 24);
 
     let watch = [
         (look.exits, hello_watch::HELLO_WATCH_EXITS),
