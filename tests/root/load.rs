@@ -513,20 +513,16 @@ fn each_call_is_its_process_s() -> Check {
 
 /// More processes than have room, but not at the same time.
 fn counters_of_the_dead_make_room() -> Check {
+    let target = Waiting::start(&["load", "generations", "20", "11"])?;
+    let mut watches = Vec::new();
     for what in ["--by=pid", "--by=pid,errno", "--histogram=openat"] {
-        let target = Waiting::start(&["load", "generations", "20", "11"])?;
         let mut command = hello(&["--mode", "syscount", "--follow", "--by=pid"]);
-        command.args([
-            "--syscalls",
-            "openat",
-            "--max-entries",
-            "101",
-            "-i",
-            "100ms",
-            what,
-        ]);
-        let watch = Watch::start(&mut command, &target, 20 * 11)?;
-        target.go()?;
+        command.args(["--syscalls", "openat", "--max-entries", "101"]);
+        command.args(["-i", "100ms", what]);
+        watches.push((what, Watch::start(&mut command, &target, 20 * 11)?));
+    }
+    target.go()?;
+    for (what, watch) in watches {
         let (seen, ledger) = watch.sums_hold(0)?;
         let told: u64 = seen.of_type("count")?.iter().map(count).sum();
         let lost = ledger.lost - nested(&ledger);
