@@ -38,10 +38,12 @@ use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
 use crate::run::me;
+use crate::run::see;
 use crate::run::storm;
 
 pub(crate) const TESTS: &[Test] = &[
     ("every_axis_on_two_cpus", every_axis_on_two_cpus),
+    ("threads_that_change", threads_that_change),
     (
         "a_tiny_buffer_loses_to_the_unit",
         a_tiny_buffer_loses_to_the_unit,
@@ -152,6 +154,41 @@ fn counted(watch: Watch, by: &str, calls: u64) -> Check {
         spreads.len() == if is_timed { number } else { 0 },
         "{spreads:?}"
     );
+    Ok(())
+}
+
+/// Threads that change the CPU, that signals interrupt, that become another's program:
+/// every call is counted once and seen returning.
+fn threads_that_change() -> Check {
+    let calls = scaled(1009, 10_007);
+    let leaders = scaled(53, 211);
+    let [many, few] = [calls, leaders].map(|number| number.to_string());
+    let cases: [(&[&str], &str, u64); 4] = [
+        (&["wanderers", &many, "8"], "getppid", 8 * calls),
+        (&["interrupted", &many], "getppid", calls),
+        (&["leaders", &few], "execve", leaders + 1),
+        (&["leaders", &few], "exit_group", leaders + 1),
+    ];
+    for (words, call, want) in cases {
+        for how in ["--latency", "--by=syscall,errno"] {
+            let mut command = hello(&["--mode", "syscount", "-o", "json", how]);
+            command.args(["--", &me(), "workload", "load"]).args(words);
+            let seen = see(&mut command)?;
+            let rows = seen.of_type("count")?;
+            let ledger = accounts_for(&seen, rows.iter().map(count).sum())?;
+            let of = rows.iter().filter(|row| row["syscall"] == call);
+            let (mut got, mut open) = (0, 0);
+            for row in of {
+                got += count(row);
+                open += row["in_flight"].as_u64().unwrap_or(0);
+            }
+            ensure!(
+                got <= want && want - got <= nested(&ledger) && open <= nested(&ledger),
+                "{words:?} {how}: {got} {call}, not {want}, {open} in flight: {}",
+                seen.stderr
+            );
+        }
+    }
     Ok(())
 }
 
