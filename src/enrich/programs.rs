@@ -11,6 +11,9 @@ use std::path::Path;
 /// As many programs are remembered at most, and as many bytes of them.
 const ROOM: (usize, usize) = (64 << 10, 64 << 20);
 
+/// Of these, as many that have ended: short-lived programs would take all the room.
+const ENDED_ROOM: (usize, usize) = (16 << 10, 4 << 20);
+
 /// A program that runs, as it was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Program {
@@ -50,8 +53,10 @@ impl Program {
 #[derive(Debug, Default)]
 pub struct Programs {
     by_id: BTreeMap<u64, Program>,
-    ended: VecDeque<u64>,
+    /// With their sizes.
+    ended: VecDeque<(u64, usize)>,
     bytes: usize,
+    ended_bytes: usize,
 }
 
 impl Programs {
@@ -64,7 +69,7 @@ impl Programs {
         }
         while self.by_id.len() > ROOM.0 || self.bytes > ROOM.1 {
             let oldest = self.by_id.keys().next().copied();
-            match self.ended.pop_front().or(oldest) {
+            match self.pop_ended().or(oldest) {
                 Some(id) => self.forget(id),
                 None => break,
             }
@@ -78,9 +83,23 @@ impl Programs {
 
     /// The process that ran it has ended, or runs another.
     pub fn end(&mut self, id: u64) {
-        if self.by_id.contains_key(&id) {
-            self.ended.push_back(id);
+        let Some(size) = self.by_id.get(&id).map(Program::size) else {
+            return;
+        };
+        self.ended.push_back((id, size));
+        self.ended_bytes += size;
+        while self.ended.len() > ENDED_ROOM.0 || self.ended_bytes > ENDED_ROOM.1 {
+            match self.pop_ended() {
+                Some(id) => self.forget(id),
+                None => break,
+            }
         }
+    }
+
+    fn pop_ended(&mut self) -> Option<u64> {
+        let (id, size) = self.ended.pop_front()?;
+        self.ended_bytes -= size;
+        Some(id)
     }
 
     fn forget(&mut self, id: u64) {
@@ -121,6 +140,27 @@ mod tests {
         assert_eq!(variable(env, "PATH"), Some(&b"/bin:/sbin"[..]));
         assert_eq!(variable(env, "E"), Some(&b""[..]));
         assert_eq!(variable(env, "HOM"), None);
+    }
+
+    #[test]
+    fn what_has_ended_is_remembered_for_a_while() {
+        let mut programs = Programs::default();
+        for id in 0..ENDED_ROOM.0 as u64 + 2 {
+            programs.remember(id, Program::default());
+            programs.end(id);
+        }
+        assert!(programs.get(1).is_none() && programs.get(2).is_some());
+        let large = Program {
+            argv: Some(vec![1; ENDED_ROOM.1]),
+            ..Program::default()
+        };
+        for id in [1 << 20, 2 << 20] {
+            programs.remember(id, large.clone());
+        }
+        programs.end(1 << 20);
+        assert!(programs.get(1 << 20).is_some() && programs.get(2 << 20).is_some());
+        programs.end(2 << 20);
+        assert_eq!(programs.by_id.len(), 1);
     }
 
     #[test]

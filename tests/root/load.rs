@@ -18,6 +18,7 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use libbpf_rs::MapCore as _;
+use libbpf_rs::MapFlags;
 use libbpf_rs::MapHandle;
 use libbpf_rs::MapType;
 use nix::libc;
@@ -25,6 +26,8 @@ use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
 use crate::matrix::count;
+use crate::matrix::kernel_version;
+use crate::matrix::text;
 use crate::matrix::why_not;
 use crate::run::Check;
 use crate::run::Ledger;
@@ -35,10 +38,12 @@ use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
 use crate::run::me;
+use crate::run::see;
 use crate::run::storm;
 
 pub(crate) const TESTS: &[Test] = &[
     ("every_axis_on_two_cpus", every_axis_on_two_cpus),
+    ("threads_that_change", threads_that_change),
     (
         "a_tiny_buffer_loses_to_the_unit",
         a_tiny_buffer_loses_to_the_unit,
@@ -46,6 +51,11 @@ pub(crate) const TESTS: &[Test] = &[
     ("hello_stopped", hello_stopped),
     ("hello_hardly_gets_a_cpu", hello_hardly_gets_a_cpu),
     ("short_lives_leave_nothing", short_lives_leave_nothing),
+    ("each_call_is_its_process_s", each_call_is_its_process_s),
+    (
+        "counters_of_the_dead_make_room",
+        counters_of_the_dead_make_room,
+    ),
 ];
 
 /// An emulated CPU takes its time: a number of events for it, and one for a real one.
@@ -104,7 +114,9 @@ fn every_axis_on_two_cpus() -> Check {
             let watch = Watch::start(&mut command, &target, 2 * calls)?;
             Ok::<_, String>((*by, watch))
         };
-        let watches: Vec<_> = AXES.iter().map(start).collect::<Result<_, _>>()?;
+        // Each start takes seconds there.
+        let axes = AXES.iter().step_by(scaled(3, 1) as usize);
+        let watches: Vec<_> = axes.map(start).collect::<Result<_, _>>()?;
         target.go()?;
         for (by, watch) in watches {
             let counted = counted(watch, by, calls);
@@ -142,6 +154,41 @@ fn counted(watch: Watch, by: &str, calls: u64) -> Check {
         spreads.len() == if is_timed { number } else { 0 },
         "{spreads:?}"
     );
+    Ok(())
+}
+
+/// Threads that change the CPU, that signals interrupt, that become another's program:
+/// every call is counted once and seen returning.
+fn threads_that_change() -> Check {
+    let calls = scaled(1009, 10_007);
+    let leaders = scaled(53, 211);
+    let [many, few] = [calls, leaders].map(|number| number.to_string());
+    let cases: [(&[&str], &str, u64); 4] = [
+        (&["wanderers", &many, "8"], "getppid", 8 * calls),
+        (&["interrupted", &many], "getppid", calls),
+        (&["leaders", &few], "execve", leaders + 1),
+        (&["leaders", &few], "exit_group", leaders + 1),
+    ];
+    for (words, call, want) in cases {
+        for how in ["--latency", "--by=syscall,errno"] {
+            let mut command = hello(&["--mode", "syscount", "-o", "json", how]);
+            command.args(["--", &me(), "workload", "load"]).args(words);
+            let seen = see(&mut command)?;
+            let rows = seen.of_type("count")?;
+            let ledger = accounts_for(&seen, rows.iter().map(count).sum())?;
+            let of = rows.iter().filter(|row| row["syscall"] == call);
+            let (mut got, mut open) = (0, 0);
+            for row in of {
+                got += count(row);
+                open += row["in_flight"].as_u64().unwrap_or(0);
+            }
+            ensure!(
+                got <= want && want - got <= nested(&ledger) && open <= nested(&ledger),
+                "{words:?} {how}: {got} {call}, not {want}, {open} in flight: {}",
+                seen.stderr
+            );
+        }
+    }
     Ok(())
 }
 
@@ -202,6 +249,16 @@ fn go(target: &mut Waiting) -> Check {
     stdin.write_all(b"go\n").map_err(|error| error.to_string())
 }
 
+/// Lets births happen, and waits until they have.
+fn born(mut target: Waiting) -> Result<Waiting, String> {
+    go(&mut target)?;
+    let out = target.0.stdout.as_mut().ok_or("no stdout")?;
+    let mut line = String::new();
+    let read = BufReader::new(out).read_line(&mut line);
+    ensure!(read.is_ok() && line == "born\n", "{line:?}");
+    Ok(target)
+}
+
 /// Modes of events, what makes one, and how many more there are than asked for: all
 /// that follow a process see its end, as a call or as what it is.
 const EVENTS: &[(&str, &str, u64)] = &[
@@ -213,8 +270,11 @@ const EVENTS: &[(&str, &str, u64)] = &[
 
 fn a_tiny_buffer_loses_to_the_unit() -> Check {
     let (words, events) = storm();
-    for (mode, kind, more) in EVENTS {
-        for (transport, strict) in [("ring", true), ("perf", false)] {
+    for (index, (mode, kind, more)) in (0..).zip(EVENTS) {
+        for (way, (transport, strict)) in (0..).zip([("ring", true), ("perf", false)]) {
+            if scaled(index % 2, way) != way {
+                continue; // each start takes seconds there
+            }
             let target = Waiting::start(&["load", "one", kind, &words])?;
             let mut command = hello(&["--mode", mode, "--transport", transport]);
             command.args(["--buffer-size", "4096"]);
@@ -252,6 +312,7 @@ fn watch_all(
             command.args(["--latency", "--by", "pid,errno", "--syscalls", "getppid"]);
         } else {
             command.args(["--transport", ["ring", "perf"][index % 2]]);
+            command.args(["--buffer-size", "64K"]);
         }
         change(&mut command);
         // The pauses of a workload are calls too.
@@ -348,7 +409,8 @@ fn hello_hardly_gets_a_cpu() -> Check {
     Ok(())
 }
 
-/// How many keys hello's hash maps have, while it runs: all but those of counters.
+/// How many keys hello's hash maps have, while it runs, and tasks its slots: all but
+/// those of counters.
 fn keys(hello: Pid) -> Result<BTreeMap<String, usize>, String> {
     let mut keys = BTreeMap::new();
     let folder = fs::read_dir(format!("/proc/{hello}/fdinfo"));
@@ -362,6 +424,12 @@ fn keys(hello: Pid) -> Result<BTreeMap<String, usize>, String> {
         let name = map.name().to_string_lossy().into_owned();
         if map.map_type() == MapType::Hash && !name.starts_with("syscount_") {
             keys.insert(name, map.keys().count());
+        } else if name == "hello_call_slot" {
+            // Of each the first number is of its claims.
+            let value = |key: Vec<u8>| map.lookup(&key, MapFlags::ANY).ok().flatten();
+            let values = map.keys().filter_map(value);
+            let taken = values.filter(|value| value[..8] != [0; 8]);
+            keys.insert(name, taken.count());
         }
     }
     Ok(keys)
@@ -393,7 +461,7 @@ fn short_lives(folder: &str, numbers: [u64; 4]) -> Check {
     let [execs, forks, threads, killed] = numbers;
     let words = numbers.map(|number| number.to_string());
     let [a, b, c, d] = words.each_ref().map(String::as_str);
-    let mut target = Waiting::start(&["load", "births", folder, a, b, c, d])?;
+    let target = Waiting::start(&["load", "births", folder, a, b, c, d])?;
     // By each of two, and those two and the first.
     let lives = 2 * (execs + forks + killed) + 3;
     // An open that the kill cuts off is booked as filtered.
@@ -420,16 +488,15 @@ fn short_lives(folder: &str, numbers: [u64; 4]) -> Check {
     let calls = 2 * execs + lives - 2 * killed;
     watch(&[&timed[..], &["--by", "syscall"], &pick].concat(), calls)?;
     watch(&[&timed[..], &["--by", "uid,errno"], &pick].concat(), calls)?;
+    // Where the kernel has few process ids, those of the dead are given to others.
+    let often = ["--by", "pid", "-i", "100ms"];
+    watch(&[&timed[..], &often, &pick].concat(), calls)?;
 
     let before: Vec<_> = watches
         .iter()
         .map(|watch| keys(watch.running.pid()))
         .collect::<Result<_, _>>()?;
-    go(&mut target)?;
-    let out = target.0.stdout.as_mut().ok_or("no stdout")?;
-    let mut line = String::new();
-    let read = BufReader::new(out).read_line(&mut line);
-    ensure!(read.is_ok() && line == "born\n", "{line:?}");
+    let target = born(target)?;
     let after: Vec<_> = watches
         .iter()
         .map(|watch| keys(watch.running.pid()))
@@ -443,6 +510,74 @@ fn short_lives(folder: &str, numbers: [u64; 4]) -> Check {
             let then = before.get(&map).copied().unwrap_or(0);
             ensure!(keys <= then + room, "{map}: {then} keys, then {keys}");
         }
+    }
+    Ok(())
+}
+
+/// Processes that are gone at once, whose memory the kernel gives to the next: none has
+/// the calls of another.
+fn each_call_is_its_process_s() -> Check {
+    let [execs, forks] = [scaled(53, 1009), scaled(101, 3001)];
+    let words = [execs, forks].map(|number| number.to_string());
+    let target = Waiting::start(&["load", "births", "/nonexistent", &words[0], &words[1]])?;
+    let mut watches = Vec::new();
+    for how in [None, Some("--latency")] {
+        let options = ["--mode", "syscount", "--by", "pid,syscall", "--follow"];
+        let mut command = hello(&options);
+        command.args(["--syscalls", "openat,execve,exit_group", "-i", "10m"]);
+        command.args(how);
+        // The halves and the first end too, and that has opened a file to write it.
+        let calls = 2 * (2 * execs + 2 * forks) + 3 + 1;
+        watches.push(Watch::start(&mut command, &target, calls)?);
+    }
+    born(target)?.go()?;
+    for watch in watches {
+        let (seen, ledger) = watch.sums_hold(0)?;
+        let mut calls: BTreeMap<u64, BTreeMap<String, u64>> = BTreeMap::new();
+        for row in seen.of_type("count")? {
+            let of = calls.entry(row["pid"].as_u64().unwrap_or(0)).or_default();
+            *of.entry(text(&row, "syscall")).or_default() += count(&row);
+        }
+        let mut kinds: BTreeMap<String, u64> = BTreeMap::new();
+        for of in calls.values() {
+            *kinds.entry(format!("{of:?}")).or_default() += 1;
+        }
+        let of = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
+        let wrong = (2 * execs).abs_diff(of(r#"{"execve": 1, "exit_group": 1}"#))
+            + (2 * forks + 1).abs_diff(of(r#"{"exit_group": 1, "openat": 1}"#))
+            + 2u64.abs_diff(of(r#"{"exit_group": 1}"#));
+        ensure!(wrong <= 2 * nested(&ledger), "{kinds:?} {}", ledger.raw);
+    }
+    Ok(())
+}
+
+/// More processes than have room, but not at the same time.
+fn counters_of_the_dead_make_room() -> Check {
+    let target = Waiting::start(&["load", "generations", "20", "11"])?;
+    let mut watches = Vec::new();
+    for what in ["--by=pid", "--by=pid,errno", "--histogram=openat"] {
+        let mut command = hello(&["--mode", "syscount", "--follow", "--by=pid"]);
+        command.args(["--syscalls", "openat", "--max-entries", "101"]);
+        command.args(["-i", "100ms", what]);
+        watches.push((what, Watch::start(&mut command, &target, 20 * 11)?));
+    }
+    target.go()?;
+    for (what, watch) in watches {
+        let (seen, ledger) = watch.sums_hold(0)?;
+        let told: u64 = seen.of_type("count")?.iter().map(count).sum();
+        let lost = ledger.lost - nested(&ledger);
+        // Older kernels cannot say what a counter was when it was taken out.
+        let makes_room = kernel_version() >= (5, 14);
+        ensure!(
+            (lost == 0 || !makes_room) && told + ledger.lost >= 20 * 11,
+            "{what}: {} {told}",
+            ledger.raw
+        );
+        ensure!(
+            ledger.printed == told && ledger.surplus == 0,
+            "{what}: {}",
+            ledger.raw
+        );
     }
     Ok(())
 }

@@ -58,6 +58,7 @@ pub(crate) fn run(words: &[String]) -> ! {
         "wanderers" => wanderers(number(1), number(2)),
         "interrupted" => interrupted(number(1)),
         "leaders" => leaders(number(1)),
+        "generations" => generations(number(1), number(2)),
         "births" => births(word(1), [2, 3, 4, 5].map(number)),
         "spin" => loop {
             std::hint::spin_loop();
@@ -202,6 +203,16 @@ fn execve(path: &CString) {
             0,
         ],
     );
+}
+
+/// N times M processes that open a file and end, with a pause after each lot.
+fn generations(lots: u64, children: u64) {
+    for _ in 0..lots {
+        for _ in 0..children {
+            let _ = waitpid(child(None, || act("open", 1)), None);
+        }
+        std::thread::sleep(std::time::Duration::from_millis(150));
+    }
 }
 
 /// By each of two processes: N that run the tiny program, M that open a file that is

@@ -4,10 +4,12 @@
 mod buckets;
 mod plan;
 mod read;
+mod retire;
 mod rows;
 mod summary;
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use anyhow::Result;
 use libbpf_rs::MapCore as _;
@@ -20,6 +22,7 @@ use crate::enrich::syscalls::Call;
 use crate::output::Format;
 use crate::output::Output;
 use crate::output::columns::Column;
+use crate::preflight;
 use crate::session;
 use crate::session::Context;
 use crate::session::Level;
@@ -42,7 +45,6 @@ use rows::Frame;
 use rows::HistogramRow;
 use rows::KeyExt as _;
 use rows::Line;
-use summary::SummaryRow;
 
 /// In which order the rows of a table come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +101,8 @@ pub(super) struct Counts {
     before: Snapshot,
     /// What the last table had been made of.
     last: Snapshot,
+    /// Calls whose counters have been taken out.
+    retired: u64,
 }
 
 /// A row before it is one.
@@ -141,6 +145,7 @@ impl Counts {
             is_pinned: cx.args.pin.is_some(),
             before: Snapshot::new(),
             last: Snapshot::new(),
+            retired: 0,
         })
     }
 
@@ -148,11 +153,8 @@ impl Counts {
     /// from the kernel side, of the other as it was then.
     fn read(&mut self, object: &Object, epoch: u32, last: bool) -> Result<Snapshot> {
         let mut closed = read::read(object, &self.stores, epoch)?;
-        let mut all = closed.clone();
         let parity = (epoch % 2) as usize;
-        for (key, tally) in &self.parts[1 - parity] {
-            all.entry(*key).or_default().join(tally);
-        }
+        let all = read::join(closed.clone(), &self.parts[1 - parity]);
         if !self.look.cumulative {
             // The longest of one interval is none of the next.
             closed.values_mut().for_each(|tally| tally.max_ns = 0);
@@ -175,6 +177,12 @@ impl Counts {
             session::grace_period();
         }
         Ok(())
+    }
+
+    /// Are counters of processes taken out when these have ended? hello has to know
+    /// processes by the numbers of the kernel side.
+    fn retires(&self) -> bool {
+        self.axes.contains(&Axis::Pid) && !self.look.cumulative && preflight::pid_namespace() == 0
     }
 
     /// Tells the kernel side to count or not, and in which epoch.
@@ -268,7 +276,7 @@ impl Counts {
                 self.output.row(&Line(shown), events);
             }
         } else if self.look.summary && !self.is_laid_out && self.output.format() == Format::Text {
-            summarize(&mut self.output, shown, events);
+            summary::print(&mut self.output, shown, events);
         } else {
             self.table(shown, &shown.iter().map(events).collect::<Vec<_>>());
         }
@@ -321,26 +329,6 @@ impl Counts {
     }
 }
 
-/// Prints what `strace -c` would.
-fn summarize(output: &mut Output, shown: &[Entry], events: impl Fn(&Entry) -> u64) {
-    let mut total = Tally::default();
-    for (_, tally) in shown {
-        total.join(tally);
-    }
-    output.say(summary::HEADER.as_bytes());
-    output.say(summary::RULE.as_bytes());
-    let row = |call, tally| SummaryRow {
-        call,
-        tally,
-        all_ns: total.total_ns,
-    };
-    for entry in shown {
-        output.row(&row(Some(entry.0.call()), &entry.1), events(entry));
-    }
-    output.say(summary::RULE.as_bytes());
-    output.row(&row(None, &total), 0);
-}
-
 impl Source for Counts {
     fn output(&mut self) -> &mut Output {
         self.output.tables_done = self.is_full();
@@ -386,19 +374,28 @@ impl Source for Counts {
 
     fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
         let closed = self.epoch;
+        let mut gone = BTreeSet::new();
         if !last {
+            // Before the epoch ends, so that it has all their calls.
+            if self.retires() {
+                gone = retire::gone(&self.last)?;
+            }
             self.turn(object)?;
         }
-        let now = self.read(object, closed, last)?;
+        let mut now = self.read(object, closed, last)?;
         if !self.is_full() {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
             self.print(&now, is_final)?;
+        }
+        if !gone.is_empty() {
+            self.retired += retire::retire(object, &self.stores, &gone, &mut self.parts)?;
+            now = read::settle(read::join(self.parts[0].clone(), &self.parts[1]), last)?;
         }
         if last {
             self.remark(&now);
             self.output.flush();
             let sum = |all: &Snapshot| all.values().map(|tally| tally.calls).sum::<u64>();
-            self.output.received = sum(&now).saturating_sub(sum(&self.before));
+            self.output.received = (self.retired + sum(&now)).saturating_sub(sum(&self.before));
             let told = self.output.printed() + self.output.write_errors();
             self.output.surplus = self.output.received.saturating_sub(told);
         }

@@ -91,6 +91,12 @@ impl Tally {
         }
     }
 
+    /// Have the same calls begun and returned?
+    pub(super) fn counts_as(&self, other: &Self) -> bool {
+        let of = |tally: &Self| (tally.calls, tally.gone, tally.returned);
+        of(self) == of(other)
+    }
+
     /// Has nothing happened? A call may have begun in an epoch of the other parity.
     fn is_empty(&self) -> bool {
         self.calls + self.gone + self.returned == 0
@@ -128,6 +134,31 @@ pub(super) type Snapshot = HashMap<Key, Tally>;
 
 fn bytes(key: &hello_key) -> Key {
     wire::bytes(key).try_into().unwrap_or([0; size_of::<Key>()])
+}
+
+/// The key in the bytes of a map's key.
+pub(super) fn id(key: &[u8]) -> Result<Key> {
+    Ok(bytes(&wire::decode(key)?))
+}
+
+/// What the rows of a key say, of all CPUs and epochs; without the longest time.
+pub(super) fn of_rows(rows: &[u8]) -> Result<Tally> {
+    let mut tally = Tally::default();
+    for cpu in rows.chunks_exact(size_of::<hello_row>()) {
+        let row: hello_row = wire::decode(cpu)?;
+        for part in &row.by_parity {
+            tally.add(part, u32::MAX);
+        }
+    }
+    Ok(tally)
+}
+
+/// What both have together.
+pub(super) fn join(mut one: Snapshot, other: &Snapshot) -> Snapshot {
+    for (key, tally) in other {
+        one.entry(*key).or_default().join(tally);
+    }
+    one
 }
 
 fn native(nr: u32) -> Key {
@@ -201,9 +232,7 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                         tally.add(&row.by_parity[parity], epoch);
                     }
                     if !tally.is_empty() {
-                        all.entry(bytes(&wire::decode(&key)?))
-                            .or_default()
-                            .join(&tally);
+                        all.entry(id(&key)?).or_default().join(&tally);
                     }
                 }
             }

@@ -3,24 +3,47 @@
 
 use std::io::Write as _;
 
+use super::Entry;
 use super::read::Tally;
+use super::rows::KeyExt as _;
 use crate::enrich::syscalls::Call;
+use crate::output::Output;
 use crate::output::Row;
 use crate::output::columns::Layout;
 use crate::output::json::Object as Json;
 
 /// The names of the columns.
-pub(super) const HEADER: &str = "% time     seconds  usecs/call     calls    errors syscall";
+const HEADER: &str = "% time     seconds  usecs/call     calls    errors syscall";
 /// The line below them and above the total.
-pub(super) const RULE: &str = "------ ----------- ----------- --------- --------- ----------------";
+const RULE: &str = "------ ----------- ----------- --------- --------- ----------------";
+
+/// Prints what `strace -c` would.
+pub(super) fn print(output: &mut Output, shown: &[Entry], events: impl Fn(&Entry) -> u64) {
+    let mut total = Tally::default();
+    for (_, tally) in shown {
+        total.join(tally);
+    }
+    output.say(HEADER.as_bytes());
+    output.say(RULE.as_bytes());
+    let row = |call, tally| SummaryRow {
+        call,
+        tally,
+        all_ns: total.total_ns,
+    };
+    for entry in shown {
+        output.row(&row(Some(entry.0.call()), &entry.1), events(entry));
+    }
+    output.say(RULE.as_bytes());
+    output.row(&row(None, &total), 0);
+}
 
 /// A call, or all of them.
-pub(super) struct SummaryRow<'a> {
+struct SummaryRow<'a> {
     /// None for the total.
-    pub(super) call: Option<Call>,
-    pub(super) tally: &'a Tally,
+    call: Option<Call>,
+    tally: &'a Tally,
     /// The time of all calls.
-    pub(super) all_ns: u64,
+    all_ns: u64,
 }
 
 impl Row for SummaryRow<'_> {
