@@ -98,18 +98,29 @@ fn errors(ours: &[Count], name: impl Fn(&Count) -> String) -> Option<Multiset<St
     Some(mine)
 }
 
-/// Failed calls, against `syscount -x`. All of them return.
+/// As many calls of a name, at the most, does a kill cut off in a workload that kills its
+/// workers: few of them wait.
+const CUT_OFF: u64 = 8;
+
+/// Failed calls, against `syscount -x`. All of them return. `kills`: does the workload kill?
 pub(crate) fn compare_errors(
     ours: &[Count],
     theirs: &Multiset<String>,
     losses: Losses,
+    kills: bool,
 ) -> Option<Difference> {
     let mine = errors(ours, |row| name_of(raw(row)))?;
     let mut peers: Multiset<String> = HashMap::new();
     for (key, count) in theirs {
         *peers.entry(normal(key)).or_default() += count;
     }
-    Some(compare::counts(&mine, &peers, losses, |_, _| None))
+    Some(compare::counts(&mine, &peers, losses, |_, count| {
+        kills.then_some(Expected {
+            least: count,
+            most: count + CUT_OFF,
+            hole: Hole::CutOff,
+        })
+    }))
 }
 
 /// Failed calls, against the errors of `strace -c`.

@@ -21,6 +21,7 @@ pub(crate) enum Hole {
     Returns,
     StraceChild,
     Killed,
+    CutOff,
     Sigreturn,
     CgroupWrite,
 }
@@ -41,6 +42,7 @@ impl Hole {
         Self::Returns,
         Self::StraceChild,
         Self::Killed,
+        Self::CutOff,
         Self::Sigreturn,
         Self::CgroupWrite,
     ];
@@ -62,6 +64,7 @@ impl Hole {
             Self::Returns => "returns",
             Self::StraceChild => "strace-child",
             Self::Killed => "killed",
+            Self::CutOff => "cut-off",
             Self::Sigreturn => "sigreturn",
             Self::CgroupWrite => "cgroup-write",
         }
@@ -104,6 +107,9 @@ impl Hole {
             Self::Killed => {
                 "strace -c counts a call when it has returned: not exit and exit_group, nor the call in which a task is killed."
             }
+            Self::CutOff => {
+                "a kill cuts off a call that waits. The kernel's own code for that, ERESTARTSYS for one, comes to nobody; syscount -x counts it as an error of the call, hello does not."
+            }
             Self::Sigreturn => {
                 "what rt_sigreturn returns is the result of the call that the signal interrupted; strace counts it as an error of rt_sigreturn if it was one."
             }
@@ -133,7 +139,7 @@ impl Hole {
             }
             Self::Abi => "https://github.com/kinvolk/traceloop/issues/25",
             Self::NewLine => "https://github.com/iovisor/bcc/pull/5497",
-            Self::Returns | Self::CgroupWrite => {
+            Self::Returns | Self::CutOff | Self::CgroupWrite => {
                 "https://github.com/iovisor/bcc/blob/v0.26.0/libbpf-tools/syscount.bpf.c"
             }
             Self::StraceChild => "https://github.com/strace/strace/blob/v6.1/src/strace.c",

@@ -217,7 +217,8 @@ pub(crate) fn observe(ground: &Ground, workload: Workload) -> Result<Vec<String>
             continue;
         }
         let evidence = evidence.clone().unwrap_or_default();
-        complaints.extend(judge(&name, class, &peer, told, heard, &evidence));
+        let kills = workload.kills();
+        complaints.extend(judge(&name, class, &peer, told, heard, &evidence, kills));
     }
     Ok(complaints)
 }
@@ -271,6 +272,7 @@ fn judge(
     told: &Told,
     heard: Heard,
     evidence: &Evidence,
+    kills: bool,
 ) -> Vec<String> {
     let eye = match peer.form {
         Form::Execsnoop => Eye::Execsnoop,
@@ -309,8 +311,8 @@ fn judge(
             )
         }
         Class::Count if peer.name == FAILED => {
-            let Some(difference) = counts::compare_errors(&told.counts, &heard.counts, losses)
-            else {
+            let difference = counts::compare_errors(&told.counts, &heard.counts, losses, kills);
+            let Some(difference) = difference else {
                 table::not_run(name, FAILURES, peer.name, "this hello tells no errors");
                 return Vec::new();
             };

@@ -208,8 +208,7 @@ pub(crate) fn summary(ground: &Ground, workload: Workload) -> Result<Vec<String>
         ours: told.lost(),
         ..Losses::default()
     };
-    let kills = matches!(workload, Workload::Stress(_));
-    let difference = counts::compare_strace(&told.counts, &theirs, losses, kills);
+    let difference = counts::compare_strace(&told.counts, &theirs, losses, workload.kills());
     let mut complaints = table::compared(&name, what, "strace -c", losses, difference);
     match counts::compare_strace_errors(&told.counts, &theirs, losses) {
         Some(difference) => complaints.extend(table::compared(

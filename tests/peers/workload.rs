@@ -61,6 +61,11 @@ impl Workload {
         })
     }
 
+    /// Does it end its workers by SIGKILL?
+    pub(crate) fn kills(self) -> bool {
+        matches!(self, Self::Stress(_))
+    }
+
     /// Puts what it needs into the work folder; the words of its command, or why it
     /// cannot run here.
     pub(crate) fn prepare(self, ground: &Ground) -> Result<Result<Vec<String>, String>> {
