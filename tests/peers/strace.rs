@@ -2,18 +2,23 @@
 //! hello beside strace. strace can neither select nor share, so it runs the workload
 //! itself, as the user, and hello watches the user.
 
+use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::process::Stdio;
 
 use anyhow::Context as _;
 use anyhow::Result;
 use anyhow::ensure;
+use nix::sched::CpuSet;
+use nix::sched::sched_setaffinity;
+use nix::unistd::Pid;
 
 use crate::compare;
 use crate::compare::Losses;
 use crate::counts;
 use crate::ground::Ground;
 use crate::ground::USER;
+use crate::ground::cpus;
 use crate::model::Class;
 use crate::model::Evidence;
 use crate::model::Item;
@@ -33,7 +38,9 @@ use crate::views::Eye;
 use crate::views::OPENS;
 use crate::workload::Workload;
 
-/// Runs a workload under `strace -f` with these options; what strace has written.
+/// Runs a workload under `strace -f` with these options; what strace has written. All on
+/// one CPU: at each call strace and what it traces wait for each other, and on two they
+/// wait for a CPU to wake up, up to six times as long as for the call.
 fn traced(
     ground: &Ground,
     workload: Workload,
@@ -56,6 +63,10 @@ fn traced(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
+    let mut one = CpuSet::new();
+    one.set(cpus().last().copied().unwrap_or(0))?;
+    // SAFETY: between fork and exec: one system call with a set that is here already.
+    unsafe { command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &one)?)) };
     let mut child = command.spawn().context("strace")?;
     let in_time = ground.finish(&mut child, workload.limit())?;
     ensure!(in_time, "it did not end in time and was killed");

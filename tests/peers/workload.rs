@@ -55,7 +55,7 @@ impl Workload {
     /// Longer than it takes, under strace too.
     pub(crate) fn limit(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Script => 60,
+            Self::Script => 120,
             Self::Make => 150,
             Self::Stress(_) => seconds() + 60,
         })
