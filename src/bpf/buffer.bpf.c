@@ -54,7 +54,7 @@ static __always_inline int on_execve(void *ctx, struct hello_call call)
 
 	if (!ledger)
 		return 0;
-	hello_task_here(&event.task);
+	hello_task_here(NULL, &event.task);
 
 	message = message_of(HELLO_WHOSE_USER, event.task.uid);
 	if (!message)

@@ -19,15 +19,13 @@
 /* Every system call of the machine comes by here, so it matters what it costs. */
 static __always_inline bool hello_is_compat(struct hello_here *here)
 {
-	struct task_struct *task = here ? here->task : NULL;
+	struct task_struct *task;
 
-	if (task)
-		return task->HELLO_COMPAT_FIELD & HELLO_COMPAT_BIT;
-	/* A pointer that the verifier trusts is read by a plain load. */
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
+	/* A number, by a plain load, is cheap for the verifier too. */
+	if (!here && bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_get_current_task_btf))
 		return bpf_get_current_task_btf()->HELLO_COMPAT_FIELD & HELLO_COMPAT_BIT;
-	task = (void *)bpf_get_current_task();
-	return BPF_CORE_READ(task, HELLO_COMPAT_FIELD) & HELLO_COMPAT_BIT;
+	task = hello_task_of(here);
+	return task && HELLO_READ_OF(here, task, HELLO_COMPAT_FIELD) & HELLO_COMPAT_BIT;
 }
 
 /* Which call this is, from the number as the kernel's entry code has it. */

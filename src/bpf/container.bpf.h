@@ -196,13 +196,23 @@ static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
 static __always_inline u64 hello_container_here(bool is_selected)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
-	struct css_set *groups = BPF_CORE_READ(task, cgroups);
+	struct hello_cgroup_key key = {};
+	struct hello_cgroup_facts *known;
+	struct css_set *groups;
 	struct cgroup *cgroup;
 	u64 found = 0;
 
-	if (config.containers & HELLO_CGROUPS_V2)
-		found = hello_container_of((u64)BPF_CORE_READ(groups, dfl_cgrp), 0, is_selected);
+	if (config.containers & HELLO_CGROUPS_V2) {
+		key.id = bpf_get_current_cgroup_id();
+		known = bpf_map_lookup_elem(&hello_cgroups, &key);
+		if (known)
+			found = is_selected ? known->selected : known->container;
+		else
+			found = hello_container_of((u64)BPF_CORE_READ(task, cgroups, dfl_cgrp), 0,
+						   is_selected);
+	}
 	if (!found && config.containers & HELLO_CGROUPS_V1) {
+		groups = BPF_CORE_READ(task, cgroups);
 		cgroup = hello_cgroup_v1(groups);
 		if (cgroup)
 			found = hello_container_of((u64)cgroup,

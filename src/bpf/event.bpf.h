@@ -37,12 +37,19 @@ struct {
 volatile u64 hello_wake SEC(".data.wake") = 0;
 
 /* The process's id in its own pid namespace. */
-static __always_inline u32 hello_ns_pid(struct task_struct *task, u32 tgid)
+static __always_inline u32 hello_ns_pid(struct hello_here *here, struct task_struct *task, u32 tgid)
 {
-	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
-	u32 level = BPF_CORE_READ(pid, level);
+	struct signal_struct *signal = HELLO_READ_OF(here, task, signal);
+	struct pid *pid;
 	struct upid *own;
+	u32 level;
 
+	if (!signal)
+		return tgid;
+	pid = HELLO_READ_OF(here, signal, pids[PIDTYPE_TGID]);
+	if (!pid)
+		return tgid;
+	level = HELLO_READ_OF(here, pid, level);
 	if (level == 0) /* the host's */
 		return tgid;
 	own = (void *)pid + bpf_core_field_offset(pid->numbers) +
@@ -62,29 +69,47 @@ static __always_inline s64 hello_wall(void)
 	return 0;
 }
 
-/* Fills in who is running now. */
-static __always_inline void hello_task_here(struct hello_task *who)
+/* bpf_get_current_cgroup_id() */
+static __always_inline u64 hello_cgroup_id(struct hello_here *here, struct task_struct *task)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	u64 pid_tgid = bpf_get_current_pid_tgid();
+	struct css_set *groups;
+	struct kernfs_node *node;
+	struct cgroup *group;
+
+	if (!here)
+		return bpf_get_current_cgroup_id();
+	groups = task->cgroups;
+	group = groups ? groups->dfl_cgrp : NULL;
+	node = group ? group->kn : NULL;
+	return node ? node->id : 0;
+}
+
+/* Fills in who is running now. */
+static __always_inline void hello_task_here(struct hello_here *here, struct hello_task *who)
+{
+	struct task_struct *task = hello_task_of(here), *parent, *leader;
 	u64 uid_gid = bpf_get_current_uid_gid();
 
+	if (!task)
+		return; /* never: for the verifier */
 	who->ktime = bpf_ktime_get_ns();
 	who->wall = hello_wall();
-	who->cgroup_id = bpf_get_current_cgroup_id();
+	who->cgroup_id = hello_cgroup_id(here, task);
 	who->container = config.containers ? hello_container_here(false) : 0;
-	who->pid = pid_tgid >> 32;
-	who->tid = pid_tgid;
-	who->ppid = BPF_CORE_READ(task, real_parent, tgid);
+	who->pid = HELLO_READ_OF(here, task, tgid);
+	who->tid = HELLO_READ_OF(here, task, pid);
+	parent = HELLO_READ_OF(here, task, real_parent);
+	who->ppid = parent ? HELLO_READ_OF(here, parent, tgid) : 0;
 	who->uid = uid_gid;
 	who->gid = uid_gid >> 32;
-	who->ns_pid = hello_ns_pid(task, who->pid);
+	who->ns_pid = hello_ns_pid(here, task, who->pid);
 	bpf_get_current_comm(who->comm, sizeof(who->comm));
+	leader = HELLO_READ_OF(here, task, group_leader);
 	if (who->pid == who->tid)
 		__builtin_memcpy(who->process, who->comm, sizeof(who->process));
-	else
-		BPF_CORE_READ_INTO(&who->process, task, group_leader, comm);
-	if (hello_is_io_worker(task))
+	else if (leader)
+		BPF_CORE_READ_INTO(&who->process, leader, comm);
+	if (HELLO_READ_OF(here, task, flags) & PF_IO_WORKER)
 		__builtin_memcpy(who->comm, who->process, sizeof(who->comm));
 }
 
@@ -93,7 +118,7 @@ static __always_inline long hello_ring_output(void *ring, void *record, u64 size
 	u64 flags = BPF_RB_NO_WAKEUP, wake = hello_wake;
 	long err;
 
-	if (bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake) {
+	if (wake != HELLO_WAKE_NEVER && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake) {
 		hello_wake = HELLO_WAKE_NEVER; /* before the reader can wake up and write it */
 		flags = BPF_RB_FORCE_WAKEUP;
 	}

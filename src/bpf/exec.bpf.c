@@ -53,7 +53,7 @@ static __always_inline void tell_end(void *ctx, struct task_struct *task,
 		return;
 	if (!event.program)
 		hello_count(&ledger->unmatched);
-	hello_task_here(&event.task);
+	hello_task_here(NULL, &event.task);
 	__builtin_memcpy(event.task.comm, event.task.process, sizeof(event.task.comm));
 	event.euid = BPF_CORE_READ(task, cred, euid.val);
 	event.lifetime_ns = event.task.ktime - BPF_CORE_READ(leader, start_time);

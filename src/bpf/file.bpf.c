@@ -46,11 +46,8 @@ static __always_inline void start(u64 owner)
 
 static __always_inline u64 nanoseconds_since_start(u64 owner)
 {
-	u64 *began, time;
+	u64 *began = bpf_map_lookup_elem(&file_starts, &owner), time;
 
-	if (!config.latency)
-		return 0;
-	began = bpf_map_lookup_elem(&file_starts, &owner);
 	if (!began)
 		return 0;
 	time = bpf_ktime_get_ns() - *began;
@@ -77,31 +74,38 @@ static __always_inline void finish(void *ctx, struct hello_ledger *ledger, struc
 	hello_unclaim(&slot->claim);
 }
 
-/* A system call has returned. */
-static __always_inline void returned(void *ctx, struct hello_ledger *ledger, struct hello_call call,
-				     struct open_args *args, s64 ret)
+/* A system call has returned. A slot to tell of it in, unless it is not wanted. */
+static __always_inline struct file_slot *returning(struct hello_here *here,
+						   struct hello_ledger *ledger, s64 ret)
 {
-	u64 latency = nanoseconds_since_start(bpf_get_current_pid_tgid());
+	u64 latency = config.latency ? nanoseconds_since_start(bpf_get_current_pid_tgid()) : 0;
 	struct file_slot *slot;
 
 	if ((config.failed && ret >= 0) || hello_is_restart(ret)) {
 		hello_count(&ledger->filtered);
-		return;
+		return NULL;
 	}
-	slot = file_claim(ledger);
-	if (!slot)
-		return;
-	given_by_user(slot, args);
+	slot = file_claim(here, ledger);
+	if (slot)
+		slot->event.latency = latency;
+	return slot;
+}
+
+/* The call was made with slot->args. */
+static __always_inline void returned(void *ctx, struct hello_here *here,
+				     struct hello_ledger *ledger, struct file_slot *slot, s64 ret)
+{
+	const struct open_args *args = &slot->args;
+
+	given_by_user(slot);
 	if (ret >= 0 && args->via != HELLO_VIA_NAME_TO_HANDLE_AT)
-		path_of_file(slot, file_of(ret));
+		path_of_file(here, slot, file_of(here, ret));
 	else
-		path_of_failure(slot, args);
-	slot->event.abi = call.abi;
+		path_of_failure(here, slot);
 	slot->event.via = args->via;
 	slot->event.dfd = args->dfd;
 	slot->event.flags = args->flags;
 	slot->event.mode = args->mode;
-	slot->event.latency = latency;
 	slot->event.no_descriptor = args->via == HELLO_VIA_NAME_TO_HANDLE_AT;
 	finish(ctx, ledger, slot, ret);
 }
@@ -113,15 +117,19 @@ static __always_inline int returned_by(void *ctx, struct hello_here *here, struc
 	struct hello_call call = hello_call_of(here, hello_number_here(here, regs));
 	u32 via = via_of(call);
 	struct hello_ledger *ledger;
-	struct open_args args;
+	struct file_slot *slot;
 
 	if (!via || via == elsewhere)
 		return 0;
 	ledger = hello_begin_of(here);
 	if (!ledger)
 		return 0;
-	args = args_of(regs, call, via);
-	returned(ctx, ledger, call, &args, ret);
+	slot = returning(here, ledger, ret);
+	if (!slot)
+		return 0;
+	slot->event.abi = call.abi;
+	slot->args = args_of(here, regs, call, via);
+	returned(ctx, here, ledger, slot, ret);
 	return 0;
 }
 
@@ -234,8 +242,9 @@ int file_exit_tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct hello_call call = hello_call(ctx->id);
 	u64 pid_tgid = bpf_get_current_pid_tgid();
-	struct open_args *found, args;
 	struct hello_ledger *ledger;
+	struct open_args *found;
+	struct file_slot *slot;
 
 	if (!via_of(call))
 		return 0;
@@ -248,10 +257,14 @@ int file_exit_tracepoint(struct trace_event_raw_sys_exit *ctx)
 			hello_count(&ledger->unmatched);
 		return 0;
 	}
-	args = *found;
-	bpf_map_delete_elem(&file_calls, &pid_tgid);
 	hello_count(&ledger->seen);
-	returned(ctx, ledger, call, &args, ctx->ret);
+	slot = returning(NULL, ledger, ctx->ret);
+	if (slot) {
+		slot->event.abi = call.abi;
+		slot->args = *found;
+		returned(ctx, NULL, ledger, slot, ctx->ret);
+	}
+	bpf_map_delete_elem(&file_calls, &pid_tgid);
 	return 0;
 }
 

@@ -100,6 +100,11 @@ struct file_request {
 struct file_slot {
 	struct hello_claim claim;
 	struct hello_file_event event;
+	/*
+	 * What is here and not on the stack is a number like any other for the verifier: it
+	 * does not look at all that follows once for each call that opens.
+	 */
+	struct open_args args;
 	u32 index;   /* of this slot */
 	u32 at;	     /* where the path begins, of HELLO_PATH_SIZE */
 	u32 given;   /* bytes of the given path */
@@ -117,42 +122,42 @@ struct {
 	__type(value, struct file_slot);
 } file_slots SEC(".maps");
 
+enum {
+	FILE_NUMBERS = 512, /* of calls lie below */
+};
+
+/*
+ * Which calls open, of 64-bit and of 32-bit tables. Looked up and not told by branches:
+ * the verifier would look at all that follows once for each.
+ */
+const volatile u8 file_vias[2][FILE_NUMBERS] SEC(".rodata.vias") = {
+	{
+#ifdef NR_open /* newer architectures have openat only */
+		[NR_open] = HELLO_VIA_OPEN,
+		[NR_creat] = HELLO_VIA_CREAT,
+#endif
+		[NR_openat] = HELLO_VIA_OPENAT,
+		[NR_openat2] = HELLO_VIA_OPENAT2,
+		[NR_name_to_handle_at] = HELLO_VIA_NAME_TO_HANDLE_AT,
+		[NR_open_by_handle_at] = HELLO_VIA_OPEN_BY_HANDLE_AT,
+	},
+	{
+		[COMPAT_NR_open] = HELLO_VIA_OPEN,
+		[COMPAT_NR_creat] = HELLO_VIA_CREAT,
+		[COMPAT_NR_openat] = HELLO_VIA_OPENAT,
+		[COMPAT_NR_openat2] = HELLO_VIA_OPENAT2,
+		[COMPAT_NR_name_to_handle_at] = HELLO_VIA_NAME_TO_HANDLE_AT,
+		[COMPAT_NR_open_by_handle_at] = HELLO_VIA_OPEN_BY_HANDLE_AT,
+	},
+};
+
 static __always_inline u32 via_of(struct hello_call call)
 {
-	if (call.abi == HELLO_ABI_COMPAT) {
-		switch (call.nr) {
-		case COMPAT_NR_open:
-			return HELLO_VIA_OPEN;
-		case COMPAT_NR_openat:
-			return HELLO_VIA_OPENAT;
-		case COMPAT_NR_openat2:
-			return HELLO_VIA_OPENAT2;
-		case COMPAT_NR_creat:
-			return HELLO_VIA_CREAT;
-		case COMPAT_NR_name_to_handle_at:
-			return HELLO_VIA_NAME_TO_HANDLE_AT;
-		case COMPAT_NR_open_by_handle_at:
-			return HELLO_VIA_OPEN_BY_HANDLE_AT;
-		}
+	u32 number = call.nr;
+
+	if (number >= FILE_NUMBERS)
 		return HELLO_VIA_NONE;
-	}
-	switch (call.nr) {
-#ifdef NR_open /* newer architectures have openat only */
-	case NR_open:
-		return HELLO_VIA_OPEN;
-	case NR_creat:
-		return HELLO_VIA_CREAT;
-#endif
-	case NR_openat:
-		return HELLO_VIA_OPENAT;
-	case NR_openat2:
-		return HELLO_VIA_OPENAT2;
-	case NR_name_to_handle_at:
-		return HELLO_VIA_NAME_TO_HANDLE_AT;
-	case NR_open_by_handle_at:
-		return HELLO_VIA_OPEN_BY_HANDLE_AT;
-	}
-	return HELLO_VIA_NONE;
+	return file_vias[call.abi == HELLO_ABI_COMPAT][number];
 }
 
 /* Sorts a call's first five arguments by what they mean to this call. */
@@ -196,31 +201,32 @@ static __always_inline struct open_args open_args(u32 via, u64 a, u64 b, u64 c, 
 }
 
 /* The same from the caller's registers, which a call leaves as they were. */
-static __always_inline struct open_args args_of(struct pt_regs *regs, struct hello_call call,
-						u32 via)
+static __always_inline struct open_args args_of(struct hello_here *here, struct pt_regs *regs,
+						struct hello_call call, u32 via)
 {
+	struct pt_regs *own = here ? here->regs : NULL;
 	struct open_args args;
 
+#define ARGUMENT(name) (own ? own->name : BPF_CORE_READ(regs, name))
 #if defined(__TARGET_ARCH_x86)
 	if (call.abi == HELLO_ABI_COMPAT)
-		args = open_args(via, (u32)BPF_CORE_READ(regs, bx), (u32)BPF_CORE_READ(regs, cx),
-				 (u32)BPF_CORE_READ(regs, dx), (u32)BPF_CORE_READ(regs, si),
-				 (u32)BPF_CORE_READ(regs, di));
+		args = open_args(via, (u32)ARGUMENT(bx), (u32)ARGUMENT(cx), (u32)ARGUMENT(dx),
+				 (u32)ARGUMENT(si), (u32)ARGUMENT(di));
 	else
-		args = open_args(via, BPF_CORE_READ(regs, di), BPF_CORE_READ(regs, si),
-				 BPF_CORE_READ(regs, dx), BPF_CORE_READ(regs, r10),
-				 BPF_CORE_READ(regs, r8));
+		args = open_args(via, ARGUMENT(di), ARGUMENT(si), ARGUMENT(dx), ARGUMENT(r10),
+				 ARGUMENT(r8));
 #elif defined(__TARGET_ARCH_arm64)
 	/* regs[0] holds the result by now. */
-	args = open_args(via, BPF_CORE_READ(regs, orig_x0), BPF_CORE_READ(regs, regs[1]),
-			 BPF_CORE_READ(regs, regs[2]), BPF_CORE_READ(regs, regs[3]),
-			 BPF_CORE_READ(regs, regs[4]));
+	args = open_args(via, ARGUMENT(orig_x0), ARGUMENT(regs[1]), ARGUMENT(regs[2]),
+			 ARGUMENT(regs[3]), ARGUMENT(regs[4]));
 #endif
+#undef ARGUMENT
 	return args;
 }
 
 /* Takes a slot and begins a record in it; NULL and booked as lost if there is none. */
-static __always_inline struct file_slot *file_claim(struct hello_ledger *ledger)
+static __always_inline struct file_slot *file_claim(struct hello_here *here,
+						    struct hello_ledger *ledger)
 {
 	u32 first = bpf_get_smp_processor_id(), try;
 
@@ -230,13 +236,13 @@ static __always_inline struct file_slot *file_claim(struct hello_ledger *ledger)
 
 		if (!slot)
 			break;
-		if (!hello_claim(&slot->claim, bpf_get_current_pid_tgid()))
+		if (!hello_claim(&slot->claim, 1))
 			continue;
 		__builtin_memset(&slot->event, 0, sizeof(slot->event));
 		slot->index = index;
 		slot->at = HELLO_PATH_SIZE;
 		slot->given = 0;
-		hello_task_here(&slot->event.task);
+		hello_task_here(here, &slot->event.task);
 		return slot;
 	}
 	hello_count(&ledger->lost_scratch);
@@ -258,8 +264,9 @@ static __always_inline void given_by_kernel(struct file_slot *slot, const char *
 	given(slot, bpf_probe_read_kernel_str(slot->text + FILE_GIVEN, PATH_MAX, name));
 }
 
-static __always_inline void given_by_user(struct file_slot *slot, struct open_args *args)
+static __always_inline void given_by_user(struct file_slot *slot)
 {
+	struct open_args *args = &slot->args;
 	struct open_how how = {};
 
 	if (args->how) {
@@ -280,40 +287,44 @@ static __always_inline void given_by_user(struct file_slot *slot, struct open_ar
 	}
 }
 
-/* The open file behind a descriptor of this process. */
-static __always_inline struct file *file_of(s64 fd)
+/* The open file behind a descriptor of the running task. */
+static __always_inline struct file *file_of(struct hello_here *here, s64 fd)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **files = BPF_CORE_READ(table, fd);
-	struct file *file = NULL;
+	struct task_struct *task = hello_task_of(here);
+	struct files_struct *files = task ? HELLO_READ_OF(here, task, files) : NULL;
+	struct fdtable *table = files ? HELLO_READ_OF(here, files, fdt) : NULL;
+	struct file *file = NULL, **all;
 
-	if (fd < 0 || fd >= BPF_CORE_READ(table, max_fds))
+	if (!table || fd < 0 || fd >= HELLO_READ_OF(here, table, max_fds))
 		return NULL;
-	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
+	all = HELLO_READ_OF(here, table, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), all + fd);
 	return file;
 }
 
 /* A file is told by its own path. */
-static __always_inline void path_of_file(struct file_slot *slot, struct file *file)
+static __always_inline void path_of_file(struct hello_here *here, struct file_slot *slot,
+					 struct file *file)
 {
 	struct hello_file_event *event = &slot->event;
 
 	if (!file)
 		return;
 	event->path_flags = 0;
-	slot->at = hello_path(slot->text + FILE_HEAD, slot->index, &file->f_path, &event->path_flags);
+	slot->at = hello_path(here, slot->text + FILE_HEAD, slot->index, &file->f_path,
+			      &event->path_flags);
 	event->path_at = 0;
 	event->path_len = HELLO_PATH_SIZE - slot->at;
 	event->path_known = 1;
 }
 
 /* Where there is no file: what was asked for, from where it was asked. */
-static __always_inline void path_of_failure(struct file_slot *slot, const struct open_args *args)
+static __always_inline void path_of_failure(struct hello_here *here, struct file_slot *slot)
 {
-	struct task_struct *task = (void *)bpf_get_current_task();
+	const struct open_args *args = &slot->args;
 	struct hello_file_event *event = &slot->event;
-	struct fs_struct *fs = BPF_CORE_READ(task, fs);
+	struct task_struct *task;
+	struct fs_struct *fs;
 	struct path *from = NULL;
 	struct file *file;
 
@@ -330,15 +341,17 @@ static __always_inline void path_of_failure(struct file_slot *slot, const struct
 		return;
 	}
 	if (args->dfd == AT_FDCWD) {
-		from = &fs->pwd;
+		task = hello_task_of(here);
+		fs = task ? HELLO_READ_OF(here, task, fs) : NULL;
+		from = fs ? &fs->pwd : NULL;
 	} else {
-		file = file_of(args->dfd);
+		file = file_of(here, args->dfd);
 		if (file)
 			from = &file->f_path;
 	}
 	if (!from)
 		return; /* EBADF */
-	slot->at = hello_path(slot->text + FILE_HEAD, slot->index, from, &event->path_flags);
+	slot->at = hello_path(here, slot->text + FILE_HEAD, slot->index, from, &event->path_flags);
 	event->path_flags &= ~HELLO_PATH_DELETED; /* that is the folder */
 	slot->text[FILE_PATH_END] = '/';
 	event->path_at = 0;

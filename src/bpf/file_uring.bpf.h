@@ -55,8 +55,8 @@ static __always_inline struct file_ring_call *ring_call(void)
 static __always_inline int ring_opened(void *ctx, struct filename *name, struct file *file)
 {
 	s64 ret = (s64)file < 0 && (s64)file > -4096 ? (s64)file : 0;
+	struct open_args args = { .via = HELLO_VIA_IO_URING };
 	struct file_ring_call *call = ring_call();
-	struct open_args args = {};
 	struct hello_ledger *ledger;
 	struct file_slot *slot;
 	struct io_open *open;
@@ -76,14 +76,15 @@ static __always_inline int ring_opened(void *ctx, struct filename *name, struct 
 		hello_count(&ledger->filtered);
 		return 0;
 	}
-	slot = file_claim(ledger);
+	slot = file_claim(NULL, ledger);
 	if (!slot)
 		return 0;
+	slot->args = args;
 	given_by_kernel(slot, BPF_CORE_READ(name, name));
 	if (ret)
-		path_of_failure(slot, &args);
+		path_of_failure(NULL, slot);
 	else
-		path_of_file(slot, file);
+		path_of_file(NULL, slot, file);
 	slot->event.via = HELLO_VIA_IO_URING;
 	slot->event.abi = HELLO_ABI_NATIVE;
 	slot->event.dfd = args.dfd;
@@ -199,7 +200,7 @@ static __always_inline int ring_taken(struct io_kiocb *request)
 	if (bpf_core_field_exists(request->flags) &&
 	    BPF_CORE_READ(request, flags) & REQ_F_CQE_SKIP)
 		return 0;
-	slot = file_claim(ledger);
+	slot = file_claim(NULL, ledger);
 	if (!slot) {
 		hello_count(&ledger->seen);
 		return 0;
@@ -235,7 +236,6 @@ static __always_inline int ring_done(void *ctx, struct io_kiocb *request)
 	u64 key = (u64)request, now;
 	struct hello_ledger *ledger;
 	struct file_request *kept;
-	struct open_args args = {};
 	struct file_slot *slot;
 	s64 ret;
 
@@ -251,19 +251,22 @@ static __always_inline int ring_done(void *ctx, struct io_kiocb *request)
 		hello_count(&ledger->filtered);
 		goto forget;
 	}
-	slot = file_claim(ledger);
+	slot = file_claim(NULL, ledger);
 	if (!slot)
 		goto forget;
 	now = slot->event.task.ktime;
 	slot->event.task = kept->task;
 	slot->event.task.ktime = now;
-	args.dfd = kept->dfd;
-	args.resolve = kept->resolve;
+	slot->args = (struct open_args){
+		.via = HELLO_VIA_IO_URING,
+		.dfd = kept->dfd,
+		.resolve = kept->resolve,
+	};
 	given_by_kernel(slot, (void *)kept->name);
 	if (ret >= 0 && !kept->no_descriptor)
-		path_of_file(slot, file_of(ret));
+		path_of_file(NULL, slot, file_of(NULL, ret));
 	else
-		path_of_failure(slot, &args);
+		path_of_failure(NULL, slot);
 	slot->event.via = HELLO_VIA_IO_URING;
 	slot->event.abi = HELLO_ABI_NATIVE;
 	slot->event.dfd = kept->dfd;

@@ -62,4 +62,21 @@ static __always_inline struct hello_here *hello_here(u64 regs)
 	return here;
 }
 
+/*
+ * The running task. Not bpf_get_current_task_btf() where nothing is remembered: what is
+ * reached from a pointer that the verifier trusts costs it a search for names in all of
+ * the kernel's BTF, a millisecond for each load.
+ */
+static __always_inline struct task_struct *hello_task_of(struct hello_here *here)
+{
+	return here ? here->task : (void *)bpf_get_current_task();
+}
+
+/*
+ * A field of that task, or of what is reached from it. Each pointer on the way has to be
+ * compared with NULL: where the kernel's BTF says __rcu of it, the verifier demands that.
+ */
+#define HELLO_READ_OF(here, pointer, field)                                          \
+	((here) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+
 #endif /* HELLO_HERE_BPF_H */

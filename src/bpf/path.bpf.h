@@ -29,8 +29,10 @@ enum hello_path_flags {
 struct hello_path_walk {
 	struct dentry *dentry; /* where it is */
 	struct vfsmount *mnt;
-	struct dentry *root; /* where it ends: the caller's root */
+	struct dentry *top;   /* the root of mnt */
+	struct dentry *root;  /* where it ends: the caller's root */
 	struct vfsmount *root_mnt;
+	u8 dentry_bytes[64];  /* as much of dentry as is looked at */
 	u32 at; /* where the text begins by now */
 	u32 flags;
 	u8 text[HELLO_PATH_SIZE + HELLO_NAME_SIZE]; /* the verifier wants the latter */
@@ -44,6 +46,42 @@ struct {
 	__type(value, struct hello_path_walk);
 } hello_paths SEC(".maps");
 
+/* What a step needs of a dentry. */
+struct hello_dentry {
+	struct dentry *parent;
+	const u8 *name;
+	u32 len;
+};
+
+/*
+ * In one piece where the fields lie side by side: a helper's call costs more than what it
+ * does. They may lie anywhere where the kernel was built with its structs' layout at
+ * random.
+ */
+static __always_inline struct hello_dentry hello_dentry(struct hello_path_walk *walk)
+{
+	struct dentry *dentry = walk->dentry;
+	u32 parent = bpf_core_field_offset(dentry->d_parent);
+	u32 name = bpf_core_field_offset(dentry->d_name);
+	u32 size = name + bpf_core_type_size(struct qstr) - parent;
+	struct hello_dentry seen = {};
+
+	if (parent < name && size <= sizeof(walk->dentry_bytes)) {
+		struct qstr *text = (void *)walk->dentry_bytes + name - parent;
+
+		if (bpf_probe_read_kernel(walk->dentry_bytes, size, (void *)dentry + parent))
+			return seen;
+		seen.parent = *(struct dentry **)walk->dentry_bytes;
+		seen.name = text->name;
+		seen.len = text->len;
+	} else {
+		seen.parent = BPF_CORE_READ(dentry, d_parent);
+		seen.name = BPF_CORE_READ(dentry, d_name.name);
+		seen.len = BPF_CORE_READ(dentry, d_name.len);
+	}
+	return seen;
+}
+
 /*
  * One step up, to the folder or across a mount point; 0 when there is none left.
  *
@@ -53,7 +91,8 @@ struct {
 __noinline int hello_path_step(u32 slot)
 {
 	struct hello_path_walk *walk = bpf_map_lookup_elem(&hello_paths, &slot);
-	struct dentry *dentry, *parent;
+	struct hello_dentry seen;
+	struct dentry *dentry;
 	struct vfsmount *mnt;
 	u32 len, at;
 
@@ -63,8 +102,7 @@ __noinline int hello_path_step(u32 slot)
 	mnt = walk->mnt;
 	if (dentry == walk->root && mnt == walk->root_mnt)
 		return 0;
-	parent = BPF_CORE_READ(dentry, d_parent);
-	if (dentry == BPF_CORE_READ(mnt, mnt_root)) {
+	if (dentry == walk->top) {
 		struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
@@ -73,10 +111,13 @@ __noinline int hello_path_step(u32 slot)
 			return 0;
 		}
 		walk->dentry = BPF_CORE_READ(mount, mnt_mountpoint);
-		walk->mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
+		mnt = (void *)above + bpf_core_field_offset(struct mount, mnt);
+		walk->top = BPF_CORE_READ(mnt, mnt_root);
+		walk->mnt = mnt;
 		return 1;
 	}
-	len = BPF_CORE_READ(dentry, d_name.len);
+	seen = hello_dentry(walk);
+	len = seen.len;
 	at = walk->at;
 	if (len >= HELLO_NAME_SIZE || len + 1 > at) {
 		walk->flags |= HELLO_PATH_CUT;
@@ -89,10 +130,10 @@ __noinline int hello_path_step(u32 slot)
 	at = (at - len - 1) & (HELLO_PATH_SIZE - 1);
 	walk->text[at] = '/';
 	bpf_probe_read_kernel(walk->text + at + 1, len & (HELLO_NAME_SIZE - 1),
-			      BPF_CORE_READ(dentry, d_name.name));
+			      seen.name);
 	walk->at = at;
-	walk->dentry = parent;
-	if (dentry != parent)
+	walk->dentry = seen.parent;
+	if (dentry != seen.parent)
 		return 1;
 	/* In no folder: memfd:NAME. */
 	walk->flags |= HELLO_PATH_OUTSIDE;
@@ -111,23 +152,32 @@ __noinline int hello_path_steps(u32 slot)
 }
 
 /*
- * Puts the path of `from`, a struct path of the kernel, into `text` so that it ends at
+ * Puts the path of `from`, a struct path of the kernel, as the running task
+ * sees it, into `text` so that it ends at
  * text[HELLO_PATH_SIZE], which has HELLO_NAME_SIZE bytes more. Returns where it begins:
  * there, for the root itself.
  */
-static __always_inline u32 hello_path(u8 *text, u32 slot, const struct path *from, u32 *flags)
+static __always_inline u32 hello_path(struct hello_here *here, u8 *text, u32 slot,
+				      const struct path *from, u32 *flags)
 {
 	struct hello_path_walk *walk = bpf_map_lookup_elem(&hello_paths, &slot);
-	struct task_struct *task = (void *)bpf_get_current_task();
-	struct dentry *dentry = BPF_CORE_READ(from, dentry);
+	struct task_struct *task = hello_task_of(here);
+	struct fs_struct *fs = task ? HELLO_READ_OF(here, task, fs) : NULL;
+	struct path path = {};
+	struct dentry *dentry;
+	struct vfsmount *mnt;
 	u32 at, i;
 
-	if (!walk)
+	if (!walk || !fs)
 		return HELLO_PATH_SIZE;
+	bpf_probe_read_kernel(&path, sizeof(path), from);
+	dentry = path.dentry;
+	mnt = path.mnt;
 	walk->dentry = dentry;
-	walk->mnt = BPF_CORE_READ(from, mnt);
-	walk->root = BPF_CORE_READ(task, fs, root.dentry);
-	walk->root_mnt = BPF_CORE_READ(task, fs, root.mnt);
+	walk->mnt = mnt;
+	walk->top = BPF_CORE_READ(mnt, mnt_root);
+	walk->root = HELLO_READ_OF(here, fs, root.dentry);
+	walk->root_mnt = HELLO_READ_OF(here, fs, root.mnt);
 	walk->at = HELLO_PATH_SIZE;
 	walk->flags = 0;
 	/* d_unlinked(): in no hash any more, and no root. */

@@ -167,7 +167,7 @@ static __always_inline struct exec_slot *exec_claim(struct hello_ledger *ledger,
 		slot->len = 0;
 		slot->index = index;
 		slot->event.kind = kind;
-		hello_task_here(&slot->event.task);
+		hello_task_here(NULL, &slot->event.task);
 		slot->event.euid = BPF_CORE_READ((struct task_struct *)bpf_get_current_task(),
 						 cred, euid.val);
 		return slot;
@@ -285,7 +285,7 @@ static __always_inline void exec_ancestors(struct exec_slot *slot)
 static __always_inline void exec_path(struct exec_slot *slot, const struct path *from,
 				      struct hello_span *span, u32 *flags)
 {
-	u32 start = hello_path(slot->path, slot->index, from, flags);
+	u32 start = hello_path(NULL, slot->path, slot->index, from, flags);
 	u64 len = HELLO_PATH_SIZE - start;
 	u64 at = exec_at(slot, EXEC_HEAD - PATH_MAX);
 

@@ -73,11 +73,14 @@ static __always_inline u32 hello_tgid_of(struct task_struct *task)
 
 static __always_inline u32 hello_tgid_here(struct hello_here *here)
 {
-	struct task_struct *task = here ? here->task : NULL;
+	struct task_struct *task;
 
-	if (!config.pidns)
-		return task ? (u32)task->tgid : bpf_get_current_pid_tgid() >> 32;
-	return hello_tgid_of((void *)bpf_get_current_task());
+	if (config.pidns)
+		return hello_tgid_of((void *)bpf_get_current_task());
+	if (!here)
+		return bpf_get_current_pid_tgid() >> 32;
+	task = here->task;
+	return task ? task->tgid : 0;
 }
 
 #define PF_IO_WORKER 0x10 /* include/linux/sched.h */

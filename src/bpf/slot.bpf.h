@@ -34,11 +34,6 @@ static __always_inline bool hello_claim(struct hello_claim *claim, u64 owner)
 	return false;
 }
 
-static __always_inline bool hello_claimed(struct hello_claim *claim, u64 owner)
-{
-	return claim->owner == owner && claim->claims;
-}
-
 static __always_inline void hello_unclaim(struct hello_claim *claim)
 {
 	claim->owner = 0;

@@ -56,7 +56,7 @@ static __noinline int say(struct bpf_raw_tracepoint_args *ctx, u32 kind)
 
 	if (!ledger)
 		return 0;
-	hello_task_here(&event.task);
+	hello_task_here(NULL, &event.task);
 	hello_emit(ctx, ledger, &event, sizeof(event));
 	return 0;
 }
