@@ -222,4 +222,39 @@ static __always_inline u64 hello_container_here(bool is_selected)
 	return found;
 }
 
+/* The version 1 group of a remembered task by one controller: its id. */
+#define HELLO_GROUP_BY(groups, controller)                                           \
+	({                                                                           \
+		struct cgroup_subsys_state **states =                                \
+			(void *)groups + bpf_core_field_offset(struct css_set, subsys); \
+		u64 id = 0;                                                          \
+		if (bpf_core_enum_value_exists(enum cgroup_subsys_id, controller))   \
+			id = states[bpf_core_enum_value(enum cgroup_subsys_id, controller)] \
+				     ->cgroup->kn->id;                               \
+		id;                                                                  \
+	})
+
+/* hello_container_here(), without looking anything up while the groups are the same. */
+static __always_inline u64 hello_container_still(struct hello_here *here)
+{
+	struct task_struct *task = hello_task_of(here);
+	struct hello_groups ids = {};
+	struct css_set *groups;
+
+	if (!here || !task)
+		return hello_container_here(false);
+	groups = task->cgroups;
+	ids.v2 = groups->dfl_cgrp->kn->id;
+	if (config.containers & HELLO_CGROUPS_V1) {
+		ids.pids = HELLO_GROUP_BY(groups, pids_cgrp_id);
+		ids.memory = HELLO_GROUP_BY(groups, memory_cgrp_id);
+	}
+	if (here->groups.v2 != ids.v2 || here->groups.pids != ids.pids ||
+	    here->groups.memory != ids.memory) {
+		here->container = hello_container_here(false);
+		here->groups = ids;
+	}
+	return here->container;
+}
+
 #endif /* HELLO_CONTAINER_BPF_H */

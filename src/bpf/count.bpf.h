@@ -131,7 +131,7 @@ static __always_inline void hello_key_here(struct hello_key *key, struct hello_h
 	if (config.count_by & HELLO_BY_CGROUP)
 		key->cgroup_id = bpf_get_current_cgroup_id();
 	if (config.count_by & HELLO_BY_CONTAINER)
-		key->container = hello_container_here(false);
+		key->container = hello_container_still(here);
 }
 
 /*

@@ -39,19 +39,13 @@ volatile u64 hello_wake SEC(".data.wake") = 0;
 /* The process's id in its own pid namespace. */
 static __always_inline u32 hello_ns_pid(struct hello_here *here, struct task_struct *task, u32 tgid)
 {
-	struct signal_struct *signal = HELLO_READ_OF(here, task, signal);
+	u32 level = HELLO_READ_OF(here, task, signal, pids[PIDTYPE_TGID], level);
 	struct pid *pid;
 	struct upid *own;
-	u32 level;
 
-	if (!signal)
-		return tgid;
-	pid = HELLO_READ_OF(here, signal, pids[PIDTYPE_TGID]);
-	if (!pid)
-		return tgid;
-	level = HELLO_READ_OF(here, pid, level);
 	if (level == 0) /* the host's */
 		return tgid;
+	pid = HELLO_READ_OF(here, task, signal, pids[PIDTYPE_TGID]);
 	own = (void *)pid + bpf_core_field_offset(pid->numbers) +
 	      level * bpf_core_type_size(struct upid);
 	return BPF_CORE_READ(own, nr);
@@ -69,45 +63,37 @@ static __always_inline s64 hello_wall(void)
 	return 0;
 }
 
-/* bpf_get_current_cgroup_id() */
-static __always_inline u64 hello_cgroup_id(struct hello_here *here, struct task_struct *task)
-{
-	struct css_set *groups;
-	struct kernfs_node *node;
-	struct cgroup *group;
-
-	if (!here)
-		return bpf_get_current_cgroup_id();
-	groups = task->cgroups;
-	group = groups ? groups->dfl_cgrp : NULL;
-	node = group ? group->kn : NULL;
-	return node ? node->id : 0;
-}
-
 /* Fills in who is running now. */
 static __always_inline void hello_task_here(struct hello_here *here, struct hello_task *who)
 {
-	struct task_struct *task = hello_task_of(here), *parent, *leader;
-	u64 uid_gid = bpf_get_current_uid_gid();
+	struct task_struct *task = hello_task_of(here), *leader;
+	u64 uid_gid;
 
 	if (!task)
 		return; /* never: for the verifier */
 	who->ktime = bpf_ktime_get_ns();
 	who->wall = hello_wall();
-	who->cgroup_id = hello_cgroup_id(here, task);
-	who->container = config.containers ? hello_container_here(false) : 0;
 	who->pid = HELLO_READ_OF(here, task, tgid);
 	who->tid = HELLO_READ_OF(here, task, pid);
-	parent = HELLO_READ_OF(here, task, real_parent);
-	who->ppid = parent ? HELLO_READ_OF(here, parent, tgid) : 0;
-	who->uid = uid_gid;
-	who->gid = uid_gid >> 32;
+	who->ppid = HELLO_READ_OF(here, task, real_parent, tgid);
 	who->ns_pid = hello_ns_pid(here, task, who->pid);
-	bpf_get_current_comm(who->comm, sizeof(who->comm));
+	if (here) {
+		who->cgroup_id = task->cgroups->dfl_cgrp->kn->id;
+		who->uid = task->cred->uid.val;
+		who->gid = task->cred->gid.val;
+		__builtin_memcpy(who->comm, task->comm, sizeof(who->comm));
+	} else {
+		uid_gid = bpf_get_current_uid_gid();
+		who->cgroup_id = bpf_get_current_cgroup_id();
+		who->uid = uid_gid;
+		who->gid = uid_gid >> 32;
+		bpf_get_current_comm(who->comm, sizeof(who->comm));
+	}
+	who->container = config.containers ? hello_container_still(here) : 0;
 	leader = HELLO_READ_OF(here, task, group_leader);
 	if (who->pid == who->tid)
 		__builtin_memcpy(who->process, who->comm, sizeof(who->process));
-	else if (leader)
+	else
 		BPF_CORE_READ_INTO(&who->process, leader, comm);
 	if (HELLO_READ_OF(here, task, flags) & PF_IO_WORKER)
 		__builtin_memcpy(who->comm, who->process, sizeof(who->comm));

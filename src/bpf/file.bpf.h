@@ -7,6 +7,9 @@
 #define HELLO_FILE_BPF_H
 
 #include "event.bpf.h"
+/* A record is made around the path: the event before it, the path as given after it. */
+#define HELLO_PATH_BEFORE 256
+#define HELLO_PATH_AFTER (1 + 2 * PATH_MAX + 256)
 #include "path.bpf.h"
 #include "slot.bpf.h"
 
@@ -76,14 +79,12 @@ struct open_args {
 
 enum {
 	FILE_SLOTS_TRIED = 8,
-	FILE_HEAD = 256, /* room for the event before its texts */
 	/* The path ends here, a slash or nothing stands here, the given path begins after. */
-	FILE_PATH_END = FILE_HEAD + HELLO_PATH_SIZE,
+	FILE_PATH_END = HELLO_PATH_BEFORE + HELLO_PATH_SIZE,
 	FILE_GIVEN = FILE_PATH_END + 1,
-	FILE_TEXT = FILE_GIVEN + 2 * PATH_MAX + FILE_HEAD,
 };
 
-_Static_assert(sizeof(struct hello_file_event) <= FILE_HEAD, "no room for the event");
+_Static_assert(sizeof(struct hello_file_event) <= HELLO_PATH_BEFORE, "no room for the event");
 
 /* An open by io_uring from its being taken to its being done. */
 struct file_request {
@@ -112,7 +113,7 @@ struct file_slot {
 	u32 skip;
 	u32 pad;
 	struct file_request request;
-	u8 text[FILE_TEXT];
+	struct hello_path_walk walk;
 };
 
 struct {
@@ -121,6 +122,13 @@ struct {
 	__type(key, u32);
 	__type(value, struct file_slot);
 } file_slots SEC(".maps");
+
+static __always_inline struct hello_path_walk *hello_walk_of(u32 slot)
+{
+	struct file_slot *found = bpf_map_lookup_elem(&file_slots, &slot);
+
+	return found ? &found->walk : NULL;
+}
 
 enum {
 	FILE_NUMBERS = 512, /* of calls lie below */
@@ -261,7 +269,7 @@ static __always_inline void given(struct file_slot *slot, long len)
 
 static __always_inline void given_by_kernel(struct file_slot *slot, const char *name)
 {
-	given(slot, bpf_probe_read_kernel_str(slot->text + FILE_GIVEN, PATH_MAX, name));
+	given(slot, bpf_probe_read_kernel_str(slot->walk.text + FILE_GIVEN, PATH_MAX, name));
 }
 
 static __always_inline void given_by_user(struct file_slot *slot)
@@ -279,7 +287,7 @@ static __always_inline void given_by_user(struct file_slot *slot)
 	if (args->via == HELLO_VIA_OPEN_BY_HANDLE_AT)
 		return;
 	/* One byte more than a path can have tells a long one from a cut one. */
-	given(slot, bpf_probe_read_user_str(slot->text + FILE_GIVEN, PATH_MAX + 1,
+	given(slot, bpf_probe_read_user_str(slot->walk.text + FILE_GIVEN, PATH_MAX + 1,
 					    (void *)args->path));
 	if (slot->given >= PATH_MAX) {
 		slot->given = PATH_MAX - 1;
@@ -291,14 +299,12 @@ static __always_inline void given_by_user(struct file_slot *slot)
 static __always_inline struct file *file_of(struct hello_here *here, s64 fd)
 {
 	struct task_struct *task = hello_task_of(here);
-	struct files_struct *files = task ? HELLO_READ_OF(here, task, files) : NULL;
-	struct fdtable *table = files ? HELLO_READ_OF(here, files, fdt) : NULL;
-	struct file *file = NULL, **all;
+	struct file *file = NULL, **files;
 
-	if (!table || fd < 0 || fd >= HELLO_READ_OF(here, table, max_fds))
+	if (!task || fd < 0 || fd >= HELLO_READ_OF(here, task, files, fdt, max_fds))
 		return NULL;
-	all = HELLO_READ_OF(here, table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), all + fd);
+	files = HELLO_READ_OF(here, task, files, fdt, fd);
+	bpf_probe_read_kernel(&file, sizeof(file), files + fd);
 	return file;
 }
 
@@ -311,8 +317,7 @@ static __always_inline void path_of_file(struct hello_here *here, struct file_sl
 	if (!file)
 		return;
 	event->path_flags = 0;
-	slot->at = hello_path(here, slot->text + FILE_HEAD, slot->index, &file->f_path,
-			      &event->path_flags);
+	slot->at = hello_path(here, slot->index, &file->f_path, &event->path_flags);
 	event->path_at = 0;
 	event->path_len = HELLO_PATH_SIZE - slot->at;
 	event->path_known = 1;
@@ -334,7 +339,7 @@ static __always_inline void path_of_failure(struct hello_here *here, struct file
 	if (!slot->given &&
 	    !(args->via == HELLO_VIA_NAME_TO_HANDLE_AT && args->flags & AT_EMPTY_PATH))
 		return;
-	if (slot->text[FILE_GIVEN] == '/' && !(args->resolve & RESOLVE_IN_ROOT)) {
+	if (slot->walk.text[FILE_GIVEN] == '/' && !(args->resolve & RESOLVE_IN_ROOT)) {
 		event->path_at = FILE_GIVEN - FILE_PATH_END;
 		event->path_len = slot->given;
 		event->path_known = 1;
@@ -351,9 +356,9 @@ static __always_inline void path_of_failure(struct hello_here *here, struct file
 	}
 	if (!from)
 		return; /* EBADF */
-	slot->at = hello_path(here, slot->text + FILE_HEAD, slot->index, from, &event->path_flags);
+	slot->at = hello_path(here, slot->index, from, &event->path_flags);
 	event->path_flags &= ~HELLO_PATH_DELETED; /* that is the folder */
-	slot->text[FILE_PATH_END] = '/';
+	slot->walk.text[FILE_PATH_END] = '/';
 	event->path_at = 0;
 	event->path_len = HELLO_PATH_SIZE - slot->at;
 	if (slot->given)
@@ -371,8 +376,8 @@ static __always_inline void send(void *ctx, struct hello_ledger *ledger, struct 
 		return; /* never: for the verifier */
 	slot->event.given_at = HELLO_PATH_SIZE - at + FILE_GIVEN - FILE_PATH_END;
 	slot->event.given_len = given;
-	record = slot->text + FILE_HEAD - sizeof(slot->event) + at;
-	bpf_probe_read_kernel(record, sizeof(slot->event), &slot->event);
+	record = slot->walk.text + HELLO_PATH_BEFORE - sizeof(slot->event) + at;
+	*(struct hello_file_event *)record = slot->event;
 	size = sizeof(slot->event) + slot->event.given_at + given;
 	if (size > sizeof(slot->event) + 2 * PATH_MAX)
 		return;

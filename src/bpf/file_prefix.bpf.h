@@ -46,14 +46,14 @@ __noinline int file_match_step(u32 index, u32 k, u32 i)
 
 	if (!slot || k >= FILE_PREFIXES)
 		return FILE_MATCH_NO;
-	start = FILE_HEAD + slot->at + slot->event.path_at + i;
+	start = HELLO_PATH_BEFORE + slot->at + slot->event.path_at + i;
 	end = slot->event.path_len;
 	matched = slot->matched;
 	if (i >= end)
 		return matched >= prefixes.prefix[k].len ? FILE_MATCH_YES : FILE_MATCH_NO;
-	here = slot->text[start & 8191];
-	next = i + 1 < end ? slot->text[(start + 1) & 8191] : 0;
-	after = i + 2 < end ? slot->text[(start + 2) & 8191] : '/';
+	here = slot->walk.text[start & 8191];
+	next = i + 1 < end ? slot->walk.text[(start + 1) & 8191] : 0;
+	after = i + 2 < end ? slot->walk.text[(start + 2) & 8191] : '/';
 	if (slot->skip) {
 		slot->skip = 0;
 		return FILE_MATCH_GOES_ON;

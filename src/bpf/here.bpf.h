@@ -11,12 +11,22 @@
 #ifndef HELLO_HERE_BPF_H
 #define HELLO_HERE_BPF_H
 
+/* Control groups by their ids. */
+struct hello_groups {
+	u64 v2;
+	u64 pids; /* version 1 */
+	u64 memory;
+};
+
 struct hello_here {
 	/* Pointers that the verifier knows, and the kernel does not count. */
 	struct task_struct __kptr_untrusted *task;
 	struct pt_regs __kptr_untrusted *regs; /* its registers of user space */
 	u64 stack; /* its kernel stack */
 	u64 address; /* of the task, as a number */
+	/* What was last asked for: the container of whoever is in these groups. */
+	struct hello_groups groups;
+	u64 container;
 };
 
 /*
@@ -73,10 +83,10 @@ static __always_inline struct task_struct *hello_task_of(struct hello_here *here
 }
 
 /*
- * A field of that task, or of what is reached from it. Each pointer on the way has to be
- * compared with NULL: where the kernel's BTF says __rcu of it, the verifier demands that.
+ * A field of that task, or by several of what is reached from it. What is reached from a
+ * pointer that is not trusted is not either: such a load gives 0 where there is no memory.
  */
-#define HELLO_READ_OF(here, pointer, field)                                          \
-	((here) ? (pointer)->field : BPF_CORE_READ(pointer, field))
+#define HELLO_READ_OF(here, task, ...)                                               \
+	((here) ? ___arrow(task, __VA_ARGS__) : BPF_CORE_READ(task, __VA_ARGS__))
 
 #endif /* HELLO_HERE_BPF_H */

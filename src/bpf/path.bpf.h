@@ -7,7 +7,7 @@
 #ifndef HELLO_PATH_BPF_H
 #define HELLO_PATH_BPF_H
 
-#include "slot.bpf.h"
+#include "hello.bpf.h"
 
 enum {
 	HELLO_PATH_SIZE = PATH_MAX, /* a path grows downward from here */
@@ -25,61 +25,100 @@ enum hello_path_flags {
 	HELLO_PATH_UNDECIDED = 16, /* file: is it below a --path or --exclude-path? perhaps */
 };
 
-/* A path on its way up. */
+/* Room around a path, for a mode that makes its record there; set before this is included. */
+#ifndef HELLO_PATH_BEFORE
+#define HELLO_PATH_BEFORE 8 /* a name is copied by words of which the first begins before it */
+#define HELLO_PATH_AFTER HELLO_NAME_SIZE /* as much wants the verifier */
+#endif
+
+/* A path on its way up. Each slot that a mode makes its records in has one. */
 struct hello_path_walk {
+	struct dentry *from;   /* where it began */
 	struct dentry *dentry; /* where it is */
 	struct vfsmount *mnt;
-	struct dentry *top;   /* the root of mnt */
-	struct dentry *root;  /* where it ends: the caller's root */
+	struct dentry *top;  /* the root of mnt */
+	struct dentry *root; /* where it ends: the caller's root */
 	struct vfsmount *root_mnt;
-	u8 dentry_bytes[64];  /* as much of dentry as is looked at */
-	u32 at; /* where the text begins by now */
+	u8 around[96]; /* what was read of dentry */
+	u32 at;	       /* where the text begins by now, after HELLO_PATH_BEFORE */
 	u32 flags;
-	u8 text[HELLO_PATH_SIZE + HELLO_NAME_SIZE]; /* the verifier wants the latter */
+	u8 text[HELLO_PATH_BEFORE + HELLO_PATH_SIZE + HELLO_PATH_AFTER];
 };
 
-/* One for each slot that a mode makes its records in; slot.bpf.h. */
-struct {
-	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, HELLO_SLOTS);
-	__type(key, u32);
-	__type(value, struct hello_path_walk);
-} hello_paths SEC(".maps");
+/* That of a slot; each mode has its own slots. */
+static __always_inline struct hello_path_walk *hello_walk_of(u32 slot);
 
 /* What a step needs of a dentry. */
 struct hello_dentry {
 	struct dentry *parent;
 	const u8 *name;
 	u32 len;
+	bool is_unhashed;
 };
 
 /*
- * In one piece where the fields lie side by side: a helper's call costs more than what it
- * does. They may lie anywhere where the kernel was built with its structs' layout at
- * random.
+ * In one piece where the fields lie side by side, and with it short names, which lie in
+ * the dentry too: a helper's call costs more than what it does. They may lie anywhere where
+ * the kernel was built with its structs' layout at random.
  */
 static __always_inline struct hello_dentry hello_dentry(struct hello_path_walk *walk)
 {
 	struct dentry *dentry = walk->dentry;
-	u32 parent = bpf_core_field_offset(dentry->d_parent);
-	u32 name = bpf_core_field_offset(dentry->d_name);
-	u32 size = name + bpf_core_type_size(struct qstr) - parent;
+	u32 first = bpf_core_field_offset(dentry->d_hash);
+	u32 parent = bpf_core_field_offset(dentry->d_parent) - first;
+	u32 name = bpf_core_field_offset(dentry->d_name) - first;
+	u32 last = sizeof(walk->around) - bpf_core_type_size(struct qstr);
 	struct hello_dentry seen = {};
 
-	if (parent < name && size <= sizeof(walk->dentry_bytes)) {
-		struct qstr *text = (void *)walk->dentry_bytes + name - parent;
+	if (parent <= last && name <= last &&
+	    bpf_core_type_size(struct dentry) >= first + sizeof(walk->around)) {
+		struct hlist_bl_node *hash = (void *)walk->around;
+		struct qstr *text = (void *)walk->around + name;
 
-		if (bpf_probe_read_kernel(walk->dentry_bytes, size, (void *)dentry + parent))
+		if (bpf_probe_read_kernel(walk->around, sizeof(walk->around), (void *)dentry + first))
 			return seen;
-		seen.parent = *(struct dentry **)walk->dentry_bytes;
+		seen.parent = *(struct dentry **)(walk->around + parent);
 		seen.name = text->name;
 		seen.len = text->len;
+		seen.is_unhashed = !hash->pprev;
 	} else {
 		seen.parent = BPF_CORE_READ(dentry, d_parent);
 		seen.name = BPF_CORE_READ(dentry, d_name.name);
 		seen.len = BPF_CORE_READ(dentry, d_name.len);
+		seen.is_unhashed = !BPF_CORE_READ(dentry, d_hash.pprev);
 	}
 	return seen;
+}
+
+/* d_unlinked(): in no hash any more, and no root. */
+static __always_inline void hello_look_if_deleted(struct hello_path_walk *walk,
+						  const struct hello_dentry *seen)
+{
+	if (seen->is_unhashed && seen->parent != walk->dentry)
+		walk->flags |= HELLO_PATH_DELETED;
+}
+
+/* Copies a name of the walk's dentry to `at`. What stands before that comes later. */
+static __always_inline void hello_copy_name(struct hello_path_walk *walk,
+					    const struct hello_dentry *seen, u32 at)
+{
+	struct dentry *dentry = walk->dentry;
+	u64 inside = (u64)seen->name - (u64)dentry - bpf_core_field_offset(dentry->d_hash);
+	u32 i, from, to;
+
+	if (inside < 8 || inside + seen->len > sizeof(walk->around)) {
+		bpf_probe_read_kernel(walk->text + HELLO_PATH_BEFORE + at,
+				      seen->len & (HELLO_NAME_SIZE - 1), seen->name);
+		return;
+	}
+	/* Words, the last one first. */
+	for (i = 0; i < sizeof(walk->around) && i < seen->len; i += 8) {
+		from = inside + seen->len - 8 - i;
+		to = HELLO_PATH_BEFORE + at + seen->len - 8 - i;
+		if (from > sizeof(walk->around) - 8 || to > HELLO_PATH_BEFORE + HELLO_PATH_SIZE)
+			break; /* never: for the verifier */
+		*(u64 *)(walk->text + to) = *(u64 *)(walk->around + from);
+	}
 }
 
 /*
@@ -90,7 +129,7 @@ static __always_inline struct hello_dentry hello_dentry(struct hello_path_walk *
  */
 __noinline int hello_path_step(u32 slot)
 {
-	struct hello_path_walk *walk = bpf_map_lookup_elem(&hello_paths, &slot);
+	struct hello_path_walk *walk = hello_walk_of(slot);
 	struct hello_dentry seen;
 	struct dentry *dentry;
 	struct vfsmount *mnt;
@@ -103,6 +142,10 @@ __noinline int hello_path_step(u32 slot)
 	if (dentry == walk->root && mnt == walk->root_mnt)
 		return 0;
 	if (dentry == walk->top) {
+		if (dentry == walk->from) { /* a file of which a bind mount was made */
+			seen = hello_dentry(walk);
+			hello_look_if_deleted(walk, &seen);
+		}
 		struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
@@ -128,9 +171,10 @@ __noinline int hello_path_step(u32 slot)
 		return 0;
 	}
 	at = (at - len - 1) & (HELLO_PATH_SIZE - 1);
-	walk->text[at] = '/';
-	bpf_probe_read_kernel(walk->text + at + 1, len & (HELLO_NAME_SIZE - 1),
-			      seen.name);
+	hello_copy_name(walk, &seen, at + 1);
+	walk->text[HELLO_PATH_BEFORE + at] = '/';
+	if (dentry == walk->from)
+		hello_look_if_deleted(walk, &seen);
 	walk->at = at;
 	walk->dentry = seen.parent;
 	if (dentry != seen.parent)
@@ -152,37 +196,31 @@ __noinline int hello_path_steps(u32 slot)
 }
 
 /*
- * Puts the path of `from`, a struct path of the kernel, as the running task
- * sees it, into `text` so that it ends at
- * text[HELLO_PATH_SIZE], which has HELLO_NAME_SIZE bytes more. Returns where it begins:
- * there, for the root itself.
+ * Makes the path of `from`, a struct path of the kernel, as the running task sees it, in a
+ * slot's walk, so that it ends at text[HELLO_PATH_BEFORE + HELLO_PATH_SIZE]. Returns where it
+ * begins, of HELLO_PATH_SIZE: there, for the root itself.
  */
-static __always_inline u32 hello_path(struct hello_here *here, u8 *text, u32 slot,
-				      const struct path *from, u32 *flags)
+static __always_inline u32 hello_path(struct hello_here *here, u32 slot, const struct path *from,
+				      u32 *flags)
 {
-	struct hello_path_walk *walk = bpf_map_lookup_elem(&hello_paths, &slot);
 	struct task_struct *task = hello_task_of(here);
-	struct fs_struct *fs = task ? HELLO_READ_OF(here, task, fs) : NULL;
+	struct hello_path_walk *walk = hello_walk_of(slot);
 	struct path path = {};
-	struct dentry *dentry;
 	struct vfsmount *mnt;
 	u32 at, i;
 
-	if (!walk || !fs)
+	if (!walk || !task)
 		return HELLO_PATH_SIZE;
 	bpf_probe_read_kernel(&path, sizeof(path), from);
-	dentry = path.dentry;
 	mnt = path.mnt;
-	walk->dentry = dentry;
+	walk->from = path.dentry;
+	walk->dentry = path.dentry;
 	walk->mnt = mnt;
 	walk->top = BPF_CORE_READ(mnt, mnt_root);
-	walk->root = HELLO_READ_OF(here, fs, root.dentry);
-	walk->root_mnt = HELLO_READ_OF(here, fs, root.mnt);
+	walk->root = HELLO_READ_OF(here, task, fs, root.dentry);
+	walk->root_mnt = HELLO_READ_OF(here, task, fs, root.mnt);
 	walk->at = HELLO_PATH_SIZE;
 	walk->flags = 0;
-	/* d_unlinked(): in no hash any more, and no root. */
-	if (!BPF_CORE_READ(dentry, d_hash.pprev) && BPF_CORE_READ(dentry, d_parent) != dentry)
-		walk->flags = HELLO_PATH_DELETED;
 	for (i = 0; i < HELLO_PATH_STEPS; i++)
 		if (!hello_path_steps(slot))
 			break;
@@ -190,10 +228,7 @@ static __always_inline u32 hello_path(struct hello_here *here, u8 *text, u32 slo
 		walk->flags |= HELLO_PATH_CUT;
 	*flags |= walk->flags;
 	at = walk->at;
-	if (at >= HELLO_PATH_SIZE)
-		return HELLO_PATH_SIZE;
-	bpf_probe_read_kernel(text + at, HELLO_PATH_SIZE - at, walk->text + at);
-	return at;
+	return at < HELLO_PATH_SIZE ? at : HELLO_PATH_SIZE;
 }
 
 #endif /* HELLO_PATH_BPF_H */

@@ -111,7 +111,7 @@ struct exec_slot {
 	struct hello_exec_event event;
 	u8 tail[EXEC_TAIL];
 	u8 spare[8]; /* a string may end here before it is cut */
-	u8 path[2 * HELLO_PATH_SIZE]; /* a path that is being made: half for the verifier */
+	struct hello_path_walk walk;
 };
 
 struct {
@@ -120,6 +120,13 @@ struct {
 	__type(key, u32);
 	__type(value, struct exec_slot);
 } exec_slots SEC(".maps");
+
+static __always_inline struct hello_path_walk *hello_walk_of(u32 slot)
+{
+	struct exec_slot *found = bpf_map_lookup_elem(&exec_slots, &slot);
+
+	return found ? &found->walk : NULL;
+}
 
 /* Which program a process runs: by its id. */
 struct {
@@ -285,7 +292,7 @@ static __always_inline void exec_ancestors(struct exec_slot *slot)
 static __always_inline void exec_path(struct exec_slot *slot, const struct path *from,
 				      struct hello_span *span, u32 *flags)
 {
-	u32 start = hello_path(NULL, slot->path, slot->index, from, flags);
+	u32 start = hello_path(NULL, slot->index, from, flags);
 	u64 len = HELLO_PATH_SIZE - start;
 	u64 at = exec_at(slot, EXEC_HEAD - PATH_MAX);
 
@@ -296,7 +303,8 @@ static __always_inline void exec_path(struct exec_slot *slot, const struct path 
 		barrier_var(len);
 		if (len > PATH_MAX)
 			return;
-		bpf_probe_read_kernel(slot->tail + at, len, slot->path + start);
+		bpf_probe_read_kernel(slot->tail + at, len,
+				      slot->walk.text + HELLO_PATH_BEFORE + start);
 	}
 	exec_append(slot, span, len);
 }
