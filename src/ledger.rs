@@ -124,6 +124,7 @@ impl Ledger {
         self.received = output.received;
         self.printed = output.printed();
         self.surplus += output.surplus;
+        self.unmatched += output.unmatched;
         self.write_errors = output.write_errors();
     }
 

@@ -188,16 +188,25 @@ pub fn possible_cpus() -> u32 {
     )
 }
 
-/// The inode of the pid namespace that hello runs in, 0 for the host's, which always
-/// has the number PROC_PID_INIT_INO (include/linux/proc_ns.h).
+/// The host's pid namespace always has this number: PROC_PID_INIT_INO
+/// (include/linux/proc_ns.h).
+const HOST_PID_NAMESPACE: u64 = 0xefff_fffc;
+
+/// None without /proc.
+fn own_pid_namespace() -> Option<u64> {
+    Some(fs::metadata("/proc/self/ns/pid").ok()?.ino())
+}
+
+/// The inode of the pid namespace that hello runs in; 0 for the host's, and where there is
+/// no telling.
 pub fn pid_namespace() -> u32 {
-    const HOST: u64 = 0xefff_fffc;
-    let inode = fs::metadata("/proc/self/ns/pid").map_or(HOST, |meta| meta.ino());
-    if inode == HOST {
-        0
-    } else {
-        u32::try_from(inode).unwrap_or(0)
-    }
+    let inode = own_pid_namespace().filter(|inode| *inode != HOST_PID_NAMESPACE);
+    inode.map_or(0, |inode| u32::try_from(inode).unwrap_or(0))
+}
+
+/// Does hello certainly know processes by the numbers that the kernel side has?
+pub fn is_in_host_pid_namespace() -> bool {
+    own_pid_namespace() == Some(HOST_PID_NAMESPACE)
 }
 
 /// Where tracefs is mounted (Documentation/trace/ftrace.rst names both places);

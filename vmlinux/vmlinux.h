@@ -50,11 +50,6 @@ enum bpf_map_type {
 	BPF_MAP_TYPE_LRU_HASH = 9,
 	BPF_MAP_TYPE_ARRAY_OF_MAPS = 12,
 	BPF_MAP_TYPE_RINGBUF = 27, /* Linux 5.8, commit 457f44363a88 */
-	BPF_MAP_TYPE_TASK_STORAGE = 29, /* Linux 5.11, commit 4cf1bc1f1045 */
-};
-
-enum {
-	BPF_F_NO_PREALLOC = 1,
 };
 
 enum {

@@ -109,6 +109,15 @@ static __always_inline bool hello_number_wanted(u64 number)
 }
 
 /*
+ * What a call has returned. arm64 kernels before 5.14 (commit e30e8d46cf60) do not extend
+ * the sign of what 32-bit calls return.
+ */
+static __always_inline s64 hello_result(struct hello_call call, s64 ret)
+{
+	return call.abi == HELLO_ABI_COMPAT ? (s32)ret : ret;
+}
+
+/*
  * ERESTARTSYS to ERESTART_RESTARTBLOCK: a signal has interrupted the call. The kernel
  * makes it again, or tells its caller EINTR; here nobody knows yet.
  */

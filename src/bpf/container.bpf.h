@@ -140,6 +140,9 @@ static __always_inline void hello_learn_cgroup(struct cgroup *cgroup, struct hel
 	bpf_map_update_elem(&hello_cgroups, key, &none, BPF_ANY);
 }
 
+/* Not known, for there was no room to keep it: an id that no container has but by chance. */
+#define HELLO_CONTAINER_UNKNOWN (~0ULL)
+
 /* The container that a group belongs to, as in hello_task, or whether it is the selected one. */
 __noinline u64 hello_container_of(u64 group, u64 hierarchy, u32 is_selected)
 {
@@ -155,7 +158,7 @@ __noinline u64 hello_container_of(u64 group, u64 hierarchy, u32 is_selected)
 		hello_learn_cgroup(cgroup, &key);
 		known = bpf_map_lookup_elem(&hello_cgroups, &key);
 		if (!known)
-			return 0;
+			return HELLO_CONTAINER_UNKNOWN;
 	}
 	return is_selected ? known->selected : known->container;
 }
@@ -192,8 +195,11 @@ static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
 	return cgroup;
 }
 
-/* The container that the running task is in; with `is_selected` whether it is that one. */
-static __always_inline u64 hello_container_here(bool is_selected)
+/*
+ * The container that the running task is in; with `is_selected` whether it is that one.
+ * May be HELLO_CONTAINER_UNKNOWN.
+ */
+static __always_inline u64 hello_find_container(bool is_selected)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct hello_cgroup_key key = {};
@@ -222,6 +228,14 @@ static __always_inline u64 hello_container_here(bool is_selected)
 	return found;
 }
 
+/* The same, 0 if it is not known. */
+static __always_inline u64 hello_container_here(bool is_selected)
+{
+	u64 found = hello_find_container(is_selected);
+
+	return found == HELLO_CONTAINER_UNKNOWN ? 0 : found;
+}
+
 /* The version 1 group of a remembered task by one controller: its id. */
 #define HELLO_GROUP_BY(groups, controller)                                           \
 	({                                                                           \
@@ -240,6 +254,7 @@ static __always_inline u64 hello_container_still(struct hello_here *here)
 	struct task_struct *task = hello_task_of(here);
 	struct hello_groups ids = {};
 	struct css_set *groups;
+	u64 found;
 
 	if (!here || !task)
 		return hello_container_here(false);
@@ -251,7 +266,10 @@ static __always_inline u64 hello_container_still(struct hello_here *here)
 	}
 	if (here->groups.v2 != ids.v2 || here->groups.pids != ids.pids ||
 	    here->groups.memory != ids.memory) {
-		here->container = hello_container_here(false);
+		found = hello_find_container(false);
+		if (found == HELLO_CONTAINER_UNKNOWN)
+			return 0;
+		here->container = found;
 		here->groups = ids;
 	}
 	return here->container;

@@ -229,10 +229,11 @@ int exec_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	s64 ret = ctx->args[1];
 	struct hello_call call;
 
-	if (!has_failed(ret))
+	if (!has_failed(ret) && !has_failed((s32)ret))
 		return 0;
 	call = hello_call(hello_number(regs));
-	return hello_wanted(call) ? on_failure(ctx, regs, call, ret) : 0;
+	ret = hello_result(call, ret);
+	return has_failed(ret) && hello_wanted(call) ? on_failure(ctx, regs, call, ret) : 0;
 }
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -121,6 +121,7 @@ static __always_inline int returned_by(void *ctx, struct hello_here *here, struc
 
 	if (!via || via == elsewhere)
 		return 0;
+	ret = hello_result(call, ret);
 	ledger = hello_begin_of(here);
 	if (!ledger)
 		return 0;
@@ -241,6 +242,7 @@ SEC("?tp/raw_syscalls/sys_exit")
 int file_exit_tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
 	struct hello_call call = hello_call(ctx->id);
+	s64 ret = hello_result(call, ctx->ret);
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct hello_ledger *ledger;
 	struct open_args *found;
@@ -258,11 +260,11 @@ int file_exit_tracepoint(struct trace_event_raw_sys_exit *ctx)
 		return 0;
 	}
 	hello_count(&ledger->seen);
-	slot = returning(NULL, ledger, ctx->ret);
+	slot = returning(NULL, ledger, ret);
 	if (slot) {
 		slot->event.abi = call.abi;
 		slot->args = *found;
-		returned(ctx, NULL, ledger, slot, ctx->ret);
+		returned(ctx, NULL, ledger, slot, ret);
 	}
 	bpf_map_delete_elem(&file_calls, &pid_tgid);
 	return 0;

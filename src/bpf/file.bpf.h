@@ -118,7 +118,7 @@ struct file_slot {
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
-	__uint(max_entries, HELLO_SLOTS);
+	__uint(max_entries, HELLO_SLOTS); /* user space: as many as CPUs, if these are more */
 	__type(key, u32);
 	__type(value, struct file_slot);
 } file_slots SEC(".maps");
@@ -236,10 +236,11 @@ static __always_inline struct open_args args_of(struct hello_here *here, struct 
 static __always_inline struct file_slot *file_claim(struct hello_here *here,
 						    struct hello_ledger *ledger)
 {
+	u32 slots = config.cpus > HELLO_SLOTS ? config.cpus : HELLO_SLOTS;
 	u32 first = bpf_get_smp_processor_id(), try;
 
 	for (try = 0; try < FILE_SLOTS_TRIED; try++) {
-		u32 index = (first + try) % HELLO_SLOTS;
+		u32 index = (first + try) % slots;
 		struct file_slot *slot = bpf_map_lookup_elem(&file_slots, &index);
 
 		if (!slot)

@@ -237,7 +237,7 @@ static __always_inline int ring_done(void *ctx, struct io_kiocb *request)
 	struct hello_ledger *ledger;
 	struct file_request *kept;
 	struct file_slot *slot;
-	s64 ret;
+	s64 ret, wall;
 
 	if (!is_open_request(request))
 		return 0;
@@ -255,8 +255,10 @@ static __always_inline int ring_done(void *ctx, struct io_kiocb *request)
 	if (!slot)
 		goto forget;
 	now = slot->event.task.ktime;
+	wall = slot->event.task.wall;
 	slot->event.task = kept->task;
 	slot->event.task.ktime = now;
+	slot->event.task.wall = wall;
 	slot->args = (struct open_args){
 		.via = HELLO_VIA_IO_URING,
 		.dfd = kept->dfd,

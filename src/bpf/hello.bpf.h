@@ -82,7 +82,7 @@ struct hello_config {
 	u32 latency;	  /* time the calls (--latency) */
 	u32 watch;	  /* enum hello_watch: what counting looks at beside entries */
 	u32 cpus;	  /* numbers of CPUs lie below */
-	u32 remember;	  /* hello_here() works on this kernel */
+	u32 remember;	  /* hello_here() works on this kernel, and pays */
 	u32 budget;	  /* calls may be sampled (--max-cpu) */
 	u32 held;	  /* COMMAND's process, held in a read() until all is attached */
 	u8 container[32]; /* the id that --container names, as far as it was given */

@@ -56,7 +56,8 @@ static __always_inline struct hello_here *hello_here(u64 regs)
 	struct hello_here *here;
 	u32 zero = 0;
 
-	if (!config.remember)
+	/* A kernel for one CPU may not say who runs. */
+	if (!config.remember || !bpf_core_field_exists(struct task_struct, on_cpu))
 		return NULL;
 	here = bpf_map_lookup_elem(&hello_here_map, &zero);
 	if (!here)

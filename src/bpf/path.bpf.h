@@ -54,6 +54,7 @@ struct hello_dentry {
 	const u8 *name;
 	u32 len;
 	bool is_unhashed;
+	bool is_around; /* walk->around has it */
 };
 
 /*
@@ -81,6 +82,7 @@ static __always_inline struct hello_dentry hello_dentry(struct hello_path_walk *
 		seen.name = text->name;
 		seen.len = text->len;
 		seen.is_unhashed = !hash->pprev;
+		seen.is_around = true;
 	} else {
 		seen.parent = BPF_CORE_READ(dentry, d_parent);
 		seen.name = BPF_CORE_READ(dentry, d_name.name);
@@ -98,19 +100,27 @@ static __always_inline void hello_look_if_deleted(struct hello_path_walk *walk,
 		walk->flags |= HELLO_PATH_DELETED;
 }
 
-/* Copies a name of the walk's dentry to `at`. What stands before that comes later. */
-static __always_inline void hello_copy_name(struct hello_path_walk *walk,
+/*
+ * Copies a name of the walk's dentry to `at`. What stands before that comes later. False if
+ * it does not end where it should: it was changed while it was looked at.
+ */
+static __always_inline bool hello_copy_name(struct hello_path_walk *walk,
 					    const struct hello_dentry *seen, u32 at)
 {
 	struct dentry *dentry = walk->dentry;
 	u64 inside = (u64)seen->name - (u64)dentry - bpf_core_field_offset(dentry->d_hash);
 	u32 i, from, to;
+	u8 end = 1;
 
-	if (inside < 8 || inside + seen->len > sizeof(walk->around)) {
+	if (!seen->is_around || inside < 8 || inside + seen->len >= sizeof(walk->around)) {
+		bpf_probe_read_kernel(&end, 1, seen->name + seen->len);
 		bpf_probe_read_kernel(walk->text + HELLO_PATH_BEFORE + at,
 				      seen->len & (HELLO_NAME_SIZE - 1), seen->name);
-		return;
+		return !end;
 	}
+	from = inside + seen->len;
+	if (from >= sizeof(walk->around) || walk->around[from])
+		return false;
 	/* Words, the last one first. */
 	for (i = 0; i < sizeof(walk->around) && i < seen->len; i += 8) {
 		from = inside + seen->len - 8 - i;
@@ -119,6 +129,7 @@ static __always_inline void hello_copy_name(struct hello_path_walk *walk,
 			break; /* never: for the verifier */
 		*(u64 *)(walk->text + to) = *(u64 *)(walk->around + from);
 	}
+	return true;
 }
 
 /*
@@ -139,13 +150,13 @@ __noinline int hello_path_step(u32 slot)
 		return 0;
 	dentry = walk->dentry;
 	mnt = walk->mnt;
+	if (dentry == walk->from && (dentry == walk->root || dentry == walk->top)) {
+		seen = hello_dentry(walk);
+		hello_look_if_deleted(walk, &seen);
+	}
 	if (dentry == walk->root && mnt == walk->root_mnt)
 		return 0;
 	if (dentry == walk->top) {
-		if (dentry == walk->from) { /* a file of which a bind mount was made */
-			seen = hello_dentry(walk);
-			hello_look_if_deleted(walk, &seen);
-		}
 		struct mount *mount = (void *)mnt - bpf_core_field_offset(struct mount, mnt);
 		struct mount *above = BPF_CORE_READ(mount, mnt_parent);
 
@@ -171,7 +182,10 @@ __noinline int hello_path_step(u32 slot)
 		return 0;
 	}
 	at = (at - len - 1) & (HELLO_PATH_SIZE - 1);
-	hello_copy_name(walk, &seen, at + 1);
+	if (!hello_copy_name(walk, &seen, at + 1)) {
+		walk->flags |= HELLO_PATH_CUT;
+		return 0;
+	}
 	walk->text[HELLO_PATH_BEFORE + at] = '/';
 	if (dentry == walk->from)
 		hello_look_if_deleted(walk, &seen);

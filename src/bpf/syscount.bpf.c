@@ -391,8 +391,7 @@ int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 	open->phase = HELLO_IDLE;
 	if (phase != HELLO_COUNTED)
 		return 0;
-	if (open->call.abi == HELLO_ABI_COMPAT)
-		ret = (s32)ret;
+	ret = hello_result(open->call, ret);
 	if (ret < -4095 || ret >= 0 || hello_is_sigreturn(open->call) || hello_is_cut_off(ret))
 		ret = 0;
 	end(open, -ret);

@@ -25,11 +25,13 @@ use crate::output::Row;
 use crate::output::columns::Column;
 use crate::output::decimal;
 use crate::output::json::Object;
+use crate::preflight;
 use crate::session;
 use crate::session::Context;
 use crate::session::Report;
 use crate::session::Session;
 use crate::session::Setup;
+use crate::session::Size;
 use crate::wire;
 use crate::wire::WireError;
 use skel::types::hello_file_event;
@@ -94,6 +96,9 @@ const COLUMNS: &[Column] = &[
     ),
 ];
 
+/// HELLO_SLOTS in slot.bpf.h.
+const SLOTS: u32 = 64;
+
 /// Runs the mode.
 ///
 /// # Errors
@@ -104,6 +109,11 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.latency = u32::from(cx.args.latency);
     let prefixes = prefix::prefixes(&cx.args.path, &cx.args.exclude_path)?;
     setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
+    setup.config.cpus = preflight::possible_cpus();
+    if setup.config.cpus > SLOTS {
+        let slots = Size::Entries(setup.config.cpus);
+        setup.sizes.push(("file_slots", slots));
+    }
     setup.functions = &[
         &["do_sys_openat2"],
         &["__x64_sys_openat2", "__arm64_sys_openat2"],

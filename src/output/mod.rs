@@ -64,6 +64,8 @@ pub struct Output {
     formatted: u64,
     /// Of these, those beyond `--count`.
     pub surplus: u64,
+    /// Ends of processes whose program is forgotten.
+    pub unmatched: u64,
     /// `--count` tables have been printed.
     pub tables_done: bool,
 }
@@ -81,6 +83,7 @@ impl Output {
             received: 0,
             formatted: 0,
             surplus: 0,
+            unmatched: 0,
             tables_done: false,
         }
     }

@@ -54,8 +54,10 @@ fn verdict_of_verifier(warnings: &[String]) -> Option<String> {
     let log = warnings
         .iter()
         .find(|text| text.contains("BEGIN PROG LOAD LOG"))?;
+    // Its statistics come after it.
+    const AFTER: [&str; 4] = ["verification time ", "stack depth ", "processed ", "--"];
     let line = log.lines().rfind(|line| {
-        !line.trim().is_empty() && !line.starts_with("processed ") && !line.starts_with("--")
+        !line.trim().is_empty() && !AFTER.iter().any(|after| line.starts_with(after))
     })?;
     Some(format!("the verifier says: {}", line.trim()))
 }
@@ -74,7 +76,8 @@ mod tests {
     #[test]
     fn the_verifier_has_the_last_word() {
         let log = "prog 'x': -- BEGIN PROG LOAD LOG --\n0: (b7) r0 = 0\nR1 type=ctx expected=fp\n\
-                   processed 3 insns (limit 1000000)\n-- END PROG LOAD LOG --";
+                   verification time 89 usec\nstack depth 32\nprocessed 3 insns (limit 1000000)\n\
+                   -- END PROG LOAD LOG --";
         let warnings = [log.to_owned(), "failed to load object 'x'".to_owned()];
         assert_eq!(
             verdict_of_verifier(&warnings).as_deref(),

@@ -13,6 +13,7 @@ pub(crate) enum Hole {
     Script,
     Cut,
     Page,
+    Empty,
     Execveat,
     Thread,
     Calls,
@@ -34,6 +35,7 @@ impl Hole {
         Self::Script,
         Self::Cut,
         Self::Page,
+        Self::Empty,
         Self::Execveat,
         Self::Thread,
         Self::Calls,
@@ -56,6 +58,7 @@ impl Hole {
             Self::Script => "script",
             Self::Cut => "cut",
             Self::Page => "page",
+            Self::Empty => "empty",
             Self::Execveat => "execveat",
             Self::Thread => "thread",
             Self::Calls => "calls",
@@ -86,6 +89,9 @@ impl Hole {
             }
             Self::Page => {
                 "the peer reads arguments at the entry of the call, when the page that holds them may not be in memory: they are empty, or end there."
+            }
+            Self::Empty => {
+                "of an empty string older kernels (6.12 does) say that it has the length 0, not 1 for its end: execsnoop, which adds lengths up, loses empty arguments."
             }
             Self::Execveat => "execsnoop does not see execveat.",
             Self::Thread => {
@@ -132,6 +138,7 @@ impl Hole {
             Self::Script => "https://man7.org/linux/man-pages/man2/execve.2.html",
             Self::Cut => "https://github.com/iovisor/bcc/blob/v0.26.0/libbpf-tools/execsnoop.h",
             Self::Page => "https://github.com/iovisor/bcc/issues/2627",
+            Self::Empty => "https://github.com/torvalds/linux/blob/v6.12/mm/maccess.c",
             Self::Execveat => "https://github.com/iovisor/bcc/issues/5556",
             Self::Thread => "https://github.com/DataDog/datadog-agent/pull/13780",
             Self::Calls => {

@@ -76,6 +76,16 @@ fn execsnoop(rest: &[Vec<u8>]) -> String {
     lossy(&text)
 }
 
+/// Where the kernel says 0 of an empty argument: it is gone, and its quotation mark is left.
+fn without_empty(argv: &[Vec<u8>]) -> Option<String> {
+    let rest = argv.get(1..)?;
+    let full: Vec<_> = rest.iter().filter(|word| !word.is_empty()).collect();
+    (full.len() < rest.len()).then(|| {
+        let full: Vec<_> = full.into_iter().cloned().collect();
+        execsnoop(&full) + "\""
+    })
+}
+
 fn join(argv: &[Vec<u8>]) -> String {
     let cut: Vec<&[u8]> = argv
         .iter()
@@ -137,6 +147,9 @@ fn exec(eye: Eye, event: &Exec, times: u64, evidence: &Evidence) -> Ours {
     if event.ret == 0 && event.script != Some(false) {
         let asked = asked_for(&event.argv);
         views.extend(asked.iter().map(|argv| (Some(Hole::Script), item(argv))));
+    }
+    if let (Eye::Execsnoop, Some(text)) = (eye, without_empty(&event.argv)) {
+        views.push((Some(Hole::Empty), Item { pid, ret, text }));
     }
     let empty = event.argv.iter().position(Vec::is_empty);
     if let (Eye::Bpftrace, Some(end)) = (eye, empty) {

@@ -489,7 +489,7 @@ fn ancestors() -> Check {
 /// Short-lived processes on all CPUs: each there with exec and end, or counted as lost.
 fn storm() -> Check {
     let half = if std::env::var_os("HELLO_VM").is_some() {
-        251
+        101
     } else {
         1009
     };

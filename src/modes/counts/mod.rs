@@ -103,6 +103,8 @@ pub(super) struct Counts {
     last: Snapshot,
     /// Calls whose counters have been taken out.
     retired: u64,
+    /// The kernel does not take them out.
+    cannot_retire: bool,
 }
 
 /// A row before it is one.
@@ -146,6 +148,7 @@ impl Counts {
             before: Snapshot::new(),
             last: Snapshot::new(),
             retired: 0,
+            cannot_retire: false,
         })
     }
 
@@ -182,7 +185,10 @@ impl Counts {
     /// Are counters of processes taken out when these have ended? hello has to know
     /// processes by the numbers of the kernel side.
     fn retires(&self) -> bool {
-        self.axes.contains(&Axis::Pid) && !self.look.cumulative && preflight::pid_namespace() == 0
+        self.axes.contains(&Axis::Pid)
+            && !self.look.cumulative
+            && !self.cannot_retire
+            && preflight::is_in_host_pid_namespace()
     }
 
     /// Tells the kernel side to count or not, and in which epoch.
@@ -388,7 +394,9 @@ impl Source for Counts {
             self.print(&now, is_final)?;
         }
         if !gone.is_empty() {
-            self.retired += retire::retire(object, &self.stores, &gone, &mut self.parts)?;
+            let retired = retire::retire(object, &self.stores, &gone, &mut self.parts)?;
+            self.cannot_retire = retired.is_none();
+            self.retired += retired.unwrap_or(0);
             now = read::settle(read::join(self.parts[0].clone(), &self.parts[1]), last)?;
         }
         if last {
