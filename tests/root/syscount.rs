@@ -60,8 +60,16 @@ fn run(options: &[&str], words: &[&str]) -> Result<Seen, String> {
     }
     ensure!(seen.status == Some(0), "{:?} {}", seen.status, seen.stderr);
     let ledger = seen.ledger()?;
-    ensure!(ledger.raw["unmatched"] == 0, "unmatched: {ledger:?}");
+    ensure!(
+        ledger.raw["unmatched"] == 0 || nested(&seen)? > 0,
+        "unmatched: {ledger:?}"
+    );
     Ok(seen)
+}
+
+/// Runs of programs that the kernel has skipped.
+fn nested(seen: &Seen) -> Result<u64, String> {
+    Ok(seen.ledger()?.raw["lost"]["nested"].as_u64().unwrap_or(0))
 }
 
 /// The row of a native call.
@@ -436,6 +444,12 @@ fn all_of_a_row_is_of_the_same_calls() -> Check {
         let rows = seen.of_type("count")?;
         let tables = rows.last().map_or(Ok(0), |row| num(row, "table"))?;
         ensure!(tables > 2, "{case:?}: {tables}");
+        if nested(&seen)? > 0 && !case.contains(&"--cumulative") {
+            // Where exits are skipped nobody knows what they would have been of.
+            let told: u64 = rows.iter().map(count).sum();
+            ensure!(told == seen.ledger()?.printed, "{case:?}: {told}");
+            continue;
+        }
         let returned = returned(&rows, case.contains(&"--cumulative"))?;
         let spreads = seen.of_type("histogram")?;
         let spreads: BTreeMap<_, _> = spreads.iter().map(|spread| (id(spread), spread)).collect();

@@ -128,8 +128,8 @@ skips_of() {
     local own=options,endings,stats,budget,rings
     case $1 in
         5.10) echo $own,load ;;
-        newest) echo $own,errors,start ;;
-        *) echo $own,errors,start,load,selection,everywhere,exec,syscount,peers ;;
+        newest) echo $own,load,errors,start,peers ;;
+        *) echo $own,load,errors,start,selection,everywhere,exec,syscount,peers ;;
     esac
 }
 
