@@ -257,8 +257,11 @@ reap() {
     report "$kernel" "$status"
 }
 # Those with the most tests first, or the last would run alone.
-mapfile -t order < <(printf '%s\n' "${kernels[@]}" | grep -xE '5\.10|newest'; printf '%s\n' "${kernels[@]}" | grep -vxE '5\.10|newest')
-for kernel in "${order[@]}"; do
+first=() others=()
+for kernel in "${kernels[@]}"; do
+    case $kernel in 5.10 | newest) first+=("$kernel") ;; *) others+=("$kernel") ;; esac
+done
+for kernel in "${first[@]}" "${others[@]}"; do
     ((${#running[@]} < jobs)) || reap
     start "$kernel"
 done
