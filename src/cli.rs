@@ -144,6 +144,8 @@ pub fn parse(
     modes: &[ModeInfo],
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, UsageError> {
+    let words: Vec<_> = words.into_iter().collect();
+    let ends_with_dashes = words.last().is_some_and(|word| word == "--");
     let matches = match command(modes).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Parsed::Say(error.render().to_string())),
@@ -159,6 +161,10 @@ pub fn parse(
     };
     let args = Args::from_arg_matches(&matches)
         .map_err(|error| UsageError(format!("{}\n{HINT}", first(&error))))?;
+    // `-- $COMMAND` with an empty variable would trace the whole machine.
+    if ends_with_dashes && args.command.is_empty() {
+        return Err(UsageError(format!("no COMMAND after --\n{HINT}")));
+    }
     if args.list && args.output == Format::Json {
         return Err(UsageError("--list prints text only".into()));
     }

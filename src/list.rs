@@ -98,10 +98,10 @@ fn describe(
                 .collect();
             let _ = writeln!(text, " at {}", on.join(", "));
         }
-        let kind = if *hook == Hook::RawTp {
-            "rawtracepoint"
-        } else {
-            "tracepoint"
+        let kind = match hook {
+            Hook::RawTp => "rawtracepoint",
+            Hook::Tracepoint => "tracepoint",
+            _ => continue,
         };
         tracepoints.extend(targets.into_iter().map(|target| (kind, target)));
     }

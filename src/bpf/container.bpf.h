@@ -206,7 +206,7 @@ static __always_inline u64 hello_find_container(bool is_selected)
 	struct hello_cgroup_facts *known;
 	struct css_set *groups;
 	struct cgroup *cgroup;
-	u64 found = 0;
+	u64 found = 0, found_v1 = 0;
 
 	if (config.containers & HELLO_CGROUPS_V2) {
 		key.id = bpf_get_current_cgroup_id();
@@ -217,13 +217,15 @@ static __always_inline u64 hello_find_container(bool is_selected)
 			found = hello_container_of((u64)BPF_CORE_READ(task, cgroups, dfl_cgrp), 0,
 						   is_selected);
 	}
-	if (!found && config.containers & HELLO_CGROUPS_V1) {
+	if ((!found || found == HELLO_CONTAINER_UNKNOWN) && config.containers & HELLO_CGROUPS_V1) {
 		groups = BPF_CORE_READ(task, cgroups);
 		cgroup = hello_cgroup_v1(groups);
 		if (cgroup)
-			found = hello_container_of((u64)cgroup,
-						   BPF_CORE_READ(cgroup, root, hierarchy_id),
-						   is_selected);
+			found_v1 = hello_container_of((u64)cgroup,
+						      BPF_CORE_READ(cgroup, root, hierarchy_id),
+						      is_selected);
+		if (found_v1)
+			found = found_v1;
 	}
 	return found;
 }

@@ -221,7 +221,7 @@ HELLO_ON_FUNCTIONS(EXEC_FEXIT, exec_fentry_1, on_failure)
 HELLO_ON_FUNCTIONS(EXEC_KRETPROBE, exec_kprobe_0, on_failure)
 HELLO_ON_FUNCTIONS(EXEC_KRETPROBE, exec_kprobe_1, on_failure)
 
-/* Every call of every process ends here: those that went well pay one comparison. */
+/* Every call of every process ends here: those that went well pay two comparisons. */
 SEC("?raw_tp/sys_exit")
 int exec_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {

@@ -321,7 +321,7 @@ static __always_inline void path_of_file(struct hello_here *here, struct file_sl
 	slot->at = hello_path(here, slot->index, &file->f_path, &event->path_flags);
 	event->path_at = 0;
 	event->path_len = HELLO_PATH_SIZE - slot->at;
-	event->path_known = 1;
+	event->path_known = event->path_len || !(event->path_flags & HELLO_PATH_CUT);
 }
 
 /* Where there is no file: what was asked for, from where it was asked. */

@@ -20,7 +20,7 @@ enum {
 enum hello_path_flags {
 	HELLO_PATH_DELETED = 1, /* the name is gone from its folder */
 	HELLO_PATH_OUTSIDE = 2, /* not below the caller's root: memfd, pipe, other root */
-	HELLO_PATH_CUT = 4,	/* deeper or longer than there is room: its begin is missing */
+	HELLO_PATH_CUT = 4,	/* its begin is missing: no room, or a name changed meanwhile */
 	HELLO_GIVEN_CUT = 8,	/* longer than a path can be: the end of the given one is missing */
 	HELLO_PATH_UNDECIDED = 16, /* file: is it below a --path or --exclude-path? perhaps */
 };
@@ -110,13 +110,14 @@ static __always_inline bool hello_copy_name(struct hello_path_walk *walk,
 	struct dentry *dentry = walk->dentry;
 	u64 inside = (u64)seen->name - (u64)dentry - bpf_core_field_offset(dentry->d_hash);
 	u32 i, from, to;
+	u64 word, bytes, in_last, zeros = 0;
 	u8 end = 1;
 
 	if (!seen->is_around || inside < 8 || inside + seen->len >= sizeof(walk->around)) {
-		bpf_probe_read_kernel(&end, 1, seen->name + seen->len);
-		bpf_probe_read_kernel(walk->text + HELLO_PATH_BEFORE + at,
-				      seen->len & (HELLO_NAME_SIZE - 1), seen->name);
-		return !end;
+		if (bpf_probe_read_kernel(walk->text + HELLO_PATH_BEFORE + at,
+					  seen->len & (HELLO_NAME_SIZE - 1), seen->name))
+			return false;
+		return !bpf_probe_read_kernel(&end, 1, seen->name + seen->len) && !end;
 	}
 	from = inside + seen->len;
 	if (from >= sizeof(walk->around) || walk->around[from])
@@ -127,9 +128,19 @@ static __always_inline bool hello_copy_name(struct hello_path_walk *walk,
 		to = HELLO_PATH_BEFORE + at + seen->len - 8 - i;
 		if (from > sizeof(walk->around) - 8 || to > HELLO_PATH_BEFORE + HELLO_PATH_SIZE)
 			break; /* never: for the verifier */
-		*(u64 *)(walk->text + to) = *(u64 *)(walk->around + from);
+		word = *(u64 *)(walk->around + from);
+		*(u64 *)(walk->text + to) = word;
+		/*
+		 * Has it a NUL, a shorter name's end? What stands before the name, in the
+		 * last word, does not count. No branch: the verifier would look at each way.
+		 */
+		bytes = seen->len - i;
+		in_last = (bytes - 8) >> 63;
+		barrier_var(in_last);
+		word |= ((1ULL << ((64 - 8 * bytes) & 63)) - 1) & (0 - in_last);
+		zeros |= (word - 0x0101010101010101ULL) & ~word & 0x8080808080808080ULL;
 	}
-	return true;
+	return !zeros;
 }
 
 /*

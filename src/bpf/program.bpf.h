@@ -296,7 +296,9 @@ static __always_inline void exec_path(struct exec_slot *slot, const struct path 
 	u64 len = HELLO_PATH_SIZE - start;
 	u64 at = exec_at(slot, EXEC_HEAD - PATH_MAX);
 
-	if (len == 0) {
+	if (len == 0 && *flags & HELLO_PATH_CUT) {
+		/* Nothing is known of it. */
+	} else if (len == 0) {
 		slot->tail[at] = '/';
 		len = 1;
 	} else {

@@ -88,8 +88,8 @@ pub struct Args {
     )]
     pub syscalls: Vec<String>,
 
-    /// Only paths below this one, absolute as the process sees them; `..` in the path of an open that
-    /// failed is not resolved; repeatable
+    /// Only paths below this one, absolute as the process sees them (a relative one begins where hello
+    /// was started); `..` in the path of an open that failed is not resolved; repeatable
     #[arg(long, value_name = "PREFIX", help_heading = "Selection")]
     pub path: Vec<PathBuf>,
 

@@ -165,7 +165,7 @@ fn setup(wanted: &Wanted, env: bool) -> Setup {
     if wanted.kinds() & hello_exec_kind::HELLO_EXEC_EXEC.0 == 0 {
         setup.leave_out.push("exec_exec");
     }
-    // Programs run on each CPU, and may be interrupted there by others. A slot is a third of
+    // Programs run on each CPU, and may be interrupted there by others. A slot is a quarter of
     // a MiB: with many CPUs they share, for no machine runs programs on all of them at once.
     let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1);
     let slots = u32::try_from(cpus.next_power_of_two().clamp(4, 32)).unwrap_or(4);
@@ -296,16 +296,16 @@ fn show(
         programs.remember(event.program, record.program());
         programs.end(event.replaced);
     }
+    // The kernel side knew it, but its exec was lost, or is forgotten here.
+    if is_exit && event.program != 0 && programs.get(event.program).is_none() {
+        output.unmatched += 1;
+    }
     if wanted.is_shown(&record) {
         let ended = if is_exit {
             programs.get(event.program)
         } else {
             None
         };
-        // The kernel side knew it, but it ended long ago, and this process inherited it.
-        if is_exit && event.program != 0 && ended.is_none() {
-            output.unmatched += 1;
-        }
         let row = Row::new(host.who(&wire::decode(bytes)?), &record, ended, env);
         output.event(&row);
     } else {

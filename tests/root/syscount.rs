@@ -61,7 +61,7 @@ fn run(options: &[&str], words: &[&str]) -> Result<Seen, String> {
     ensure!(seen.status == Some(0), "{:?} {}", seen.status, seen.stderr);
     let ledger = seen.ledger()?;
     ensure!(
-        ledger.raw["unmatched"] == 0 || nested(&seen)? > 0,
+        ledger.raw["unmatched"].as_u64() <= Some(nested(&seen)?),
         "unmatched: {ledger:?}"
     );
     Ok(seen)
@@ -432,22 +432,27 @@ fn all_of_a_row_is_of_the_same_calls() -> Check {
         &["--histogram", "nanosleep", "--by", "pid", "--cumulative"],
     ];
     // An emulated CPU takes its time.
-    let step = if std::env::var_os("HELLO_VM").is_some() {
-        3
-    } else {
-        1
+    let (first, step) = match std::env::var_os("HELLO_VM") {
+        Some(_) => (1, 3),
+        None => (0, 1),
     };
-    for case in cases.iter().step_by(step) {
+    for case in cases.iter().skip(first).step_by(step) {
         let mut options = vec!["-i", "100ms", "--syscalls", "nanosleep"];
         options.extend(*case);
         let seen = run(&options, &["mix", "101", "37"])?;
         let rows = seen.of_type("count")?;
         let tables = rows.last().map_or(Ok(0), |row| num(row, "table"))?;
         ensure!(tables > 2, "{case:?}: {tables}");
-        if nested(&seen)? > 0 && !case.contains(&"--cumulative") {
+        let skipped = nested(&seen)?;
+        if skipped > 0 {
             // Where exits are skipped nobody knows what they would have been of.
-            let told: u64 = rows.iter().map(count).sum();
-            ensure!(told == seen.ledger()?.printed, "{case:?}: {told}");
+            let all = 101 * 37 * (1 + MIX_SHORT);
+            let of_last = |row: &&Value| num(row, "table") == Ok(tables);
+            let told: u64 = match case.contains(&"--cumulative") {
+                true => rows.iter().filter(of_last).map(count).sum(),
+                false => rows.iter().map(count).sum(),
+            };
+            ensure!(told <= all && all - told <= skipped, "{case:?}: {told}");
             continue;
         }
         let returned = returned(&rows, case.contains(&"--cumulative"))?;

@@ -103,8 +103,6 @@ pub(super) struct Counts {
     last: Snapshot,
     /// Calls whose counters have been taken out.
     retired: u64,
-    /// The kernel does not take them out.
-    cannot_retire: bool,
 }
 
 /// A row before it is one.
@@ -148,7 +146,6 @@ impl Counts {
             before: Snapshot::new(),
             last: Snapshot::new(),
             retired: 0,
-            cannot_retire: false,
         })
     }
 
@@ -187,7 +184,7 @@ impl Counts {
     fn retires(&self) -> bool {
         self.axes.contains(&Axis::Pid)
             && !self.look.cumulative
-            && !self.cannot_retire
+            && preflight::kernel_version() >= (5, 14)
             && preflight::is_in_host_pid_namespace()
     }
 
@@ -394,9 +391,7 @@ impl Source for Counts {
             self.print(&now, is_final)?;
         }
         if !gone.is_empty() {
-            let retired = retire::retire(object, &self.stores, &gone, &mut self.parts)?;
-            self.cannot_retire = retired.is_none();
-            self.retired += retired.unwrap_or(0);
+            self.retired += retire::retire(object, &self.stores, &gone, &mut self.parts)?;
             now = read::settle(read::join(self.parts[0].clone(), &self.parts[1]), last)?;
         }
         if last {

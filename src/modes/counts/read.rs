@@ -102,7 +102,7 @@ impl Tally {
         self.calls + self.gone + self.returned == 0
     }
 
-    /// How far `calls` may be off, in 19 of 20 tables: two standard deviations.
+    /// How far `calls` may be off, in 19 of 20 cases: two standard deviations.
     pub(super) fn margin(&self) -> u64 {
         // Of 64 bits a float has the first 53: enough for an error.
         (2.0 * (self.variance as f64).sqrt()).ceil() as u64

@@ -57,8 +57,7 @@ fn told(parts: &[Snapshot; 2], key: &Key) -> Tally {
 ///
 /// Their numbers may belong to others by now, who may have made calls and ended since the
 /// maps were read. So a counter has to be as it was read; and who takes it out is told
-/// by the kernel what it was then (Linux 5.14: commit 3e87f192b405), else it stays. None if
-/// the kernel cannot do that.
+/// by the kernel what it was then (Linux 5.14: commit 3e87f192b405); else it stays.
 ///
 /// # Errors
 /// The kernel refuses to be read.
@@ -67,7 +66,7 @@ pub(super) fn retire(
     stores: &[Store],
     gone: &BTreeSet<u32>,
     parts: &mut [Snapshot; 2],
-) -> Result<Option<u64>> {
+) -> Result<u64> {
     let mut retired = Snapshot::new();
     // Rows before their histograms.
     for (name, kind) in stores {
@@ -94,17 +93,12 @@ pub(super) fn retire(
             if !of_rows(&now)?.counts_as(&told) || !is_gone(pid) {
                 continue;
             }
-            match map.lookup_and_delete(&key) {
-                Ok(Some(last)) => {
-                    retired.insert(row, of_rows(&last)?);
-                    parts.iter_mut().for_each(|part| _ = part.remove(&row));
-                }
-                Ok(None) => {}
-                Err(_) if retired.is_empty() => return Ok(None),
-                Err(_) => {}
+            if let Ok(Some(last)) = map.lookup_and_delete(&key) {
+                retired.insert(row, of_rows(&last)?);
+                parts.iter_mut().for_each(|part| _ = part.remove(&row));
             }
         }
     }
     let retired = settle(retired, true)?;
-    Ok(Some(retired.values().map(|tally| tally.calls).sum()))
+    Ok(retired.values().map(|tally| tally.calls).sum())
 }

@@ -49,7 +49,7 @@ pub(in crate::modes) const COLUMNS: &[Column] = &[
     Column::number(
         "MARGIN",
         8,
-        "the count may be off by so many, in 19 of 20 tables (--max-cpu)",
+        "the count may be off by so many, in 19 of 20 cases (--max-cpu)",
     ),
     Column::number("ERRORS", 8, "of these, those that failed"),
     Column::number("INFLIGHT", 8, "of these, those that had not returned yet"),
