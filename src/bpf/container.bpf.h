@@ -53,7 +53,7 @@ struct {
  * Where in a group's name, a string of the kernel, an id begins, counted from 1: at its
  * begin, or after a hyphen; 0: it has none.
  *
- * A global function, as are the next two: the verifier looks at it once, on its own, and
+ * A global function, as is the next: the verifier looks at it once, on its own, and
  * not again on each way by which a program may come here. Before Linux 6.8 it does so
  * even if nothing comes here: hence the first question.
  */
@@ -144,14 +144,11 @@ static __always_inline void hello_learn_cgroup(struct cgroup *cgroup, struct hel
 #define HELLO_CONTAINER_UNKNOWN (~0ULL)
 
 /* The container that a group belongs to, as in hello_task, or whether it is the selected one. */
-__noinline u64 hello_container_of(u64 group, u64 hierarchy, u32 is_selected)
+static __always_inline u64 hello_container_of(struct cgroup *cgroup, u64 hierarchy, u32 is_selected)
 {
-	struct cgroup *cgroup = (void *)group;
 	struct hello_cgroup_key key = { .hierarchy = hierarchy };
 	struct hello_cgroup_facts *known;
 
-	if (!config.containers)
-		return 0;
 	key.id = BPF_CORE_READ(cgroup, kn, id);
 	known = bpf_map_lookup_elem(&hello_cgroups, &key);
 	if (!known) {
@@ -197,9 +194,9 @@ static __always_inline struct cgroup *hello_cgroup_v1(struct css_set *groups)
 
 /*
  * The container that the running task is in; with `is_selected` whether it is that one.
- * May be HELLO_CONTAINER_UNKNOWN.
+ * May be HELLO_CONTAINER_UNKNOWN. A global function too.
  */
-static __always_inline u64 hello_find_container(bool is_selected)
+__noinline u64 hello_find_container(u32 is_selected)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct hello_cgroup_key key = {};
@@ -208,20 +205,22 @@ static __always_inline u64 hello_find_container(bool is_selected)
 	struct cgroup *cgroup;
 	u64 found = 0, found_v1 = 0;
 
+	if (!config.containers)
+		return 0;
 	if (config.containers & HELLO_CGROUPS_V2) {
 		key.id = bpf_get_current_cgroup_id();
 		known = bpf_map_lookup_elem(&hello_cgroups, &key);
 		if (known)
 			found = is_selected ? known->selected : known->container;
 		else
-			found = hello_container_of((u64)BPF_CORE_READ(task, cgroups, dfl_cgrp), 0,
+			found = hello_container_of(BPF_CORE_READ(task, cgroups, dfl_cgrp), 0,
 						   is_selected);
 	}
 	if ((!found || found == HELLO_CONTAINER_UNKNOWN) && config.containers & HELLO_CGROUPS_V1) {
 		groups = BPF_CORE_READ(task, cgroups);
 		cgroup = hello_cgroup_v1(groups);
 		if (cgroup)
-			found_v1 = hello_container_of((u64)cgroup,
+			found_v1 = hello_container_of(cgroup,
 						      BPF_CORE_READ(cgroup, root, hierarchy_id),
 						      is_selected);
 		if (found_v1)
