@@ -230,6 +230,7 @@ fn usage_errors() {
         (&["--list", "--strict"], &["--list", "--strict"]),
         (&["--list", "--attach", "kprobe"], &["--list", "--attach"]),
         (&["--list", "--", "ls"], &["--list", "COMMAND"]),
+        (&["--mode", "file", "--"], &["no COMMAND after --"]),
         (
             &["--mode", "file", "--columns", "pid,latency"],
             &["--columns LATENCY is empty without --latency; add it"],
@@ -319,6 +320,7 @@ fn list_needs_no_privilege() {
     }
     assert!(list.contains("rawtracepoint:sys_enter"), "{list}");
     assert!(list.contains("tracepoint:raw_syscalls:sys_enter"), "{list}");
+    assert!(!list.contains("tracepoint:do_sys_openat2"), "{list}");
 }
 
 #[test]
