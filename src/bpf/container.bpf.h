@@ -143,17 +143,23 @@ static __always_inline void hello_learn_cgroup(struct cgroup *cgroup, struct hel
 /* Not known, for there was no room to keep it: an id that no container has but by chance. */
 #define HELLO_CONTAINER_UNKNOWN (~0ULL)
 
-/* The container that a group belongs to, as in hello_task, or whether it is the selected one. */
-static __always_inline u64 hello_container_of(struct cgroup *cgroup, u64 hierarchy, u32 is_selected)
+/*
+ * The container that a group belongs to, as in hello_task, or whether it is the selected
+ * one. `cgroup` is read when it is needed: NULL for the running task's of version 2.
+ */
+static __always_inline u64 hello_container_of(struct cgroup *cgroup, struct hello_cgroup_key *key,
+					      u32 is_selected)
 {
-	struct hello_cgroup_key key = { .hierarchy = hierarchy };
-	struct hello_cgroup_facts *known;
+	struct hello_cgroup_facts *known = bpf_map_lookup_elem(&hello_cgroups, key);
+	struct task_struct *task;
 
-	key.id = BPF_CORE_READ(cgroup, kn, id);
-	known = bpf_map_lookup_elem(&hello_cgroups, &key);
 	if (!known) {
-		hello_learn_cgroup(cgroup, &key);
-		known = bpf_map_lookup_elem(&hello_cgroups, &key);
+		if (!cgroup) {
+			task = (void *)bpf_get_current_task();
+			cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+		}
+		hello_learn_cgroup(cgroup, key);
+		known = bpf_map_lookup_elem(&hello_cgroups, key);
 		if (!known)
 			return HELLO_CONTAINER_UNKNOWN;
 	}
@@ -200,7 +206,6 @@ __noinline u64 hello_find_container(u32 is_selected)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct hello_cgroup_key key = {};
-	struct hello_cgroup_facts *known;
 	struct css_set *groups;
 	struct cgroup *cgroup;
 	u64 found = 0, found_v1 = 0;
@@ -209,20 +214,16 @@ __noinline u64 hello_find_container(u32 is_selected)
 		return 0;
 	if (config.containers & HELLO_CGROUPS_V2) {
 		key.id = bpf_get_current_cgroup_id();
-		known = bpf_map_lookup_elem(&hello_cgroups, &key);
-		if (known)
-			found = is_selected ? known->selected : known->container;
-		else
-			found = hello_container_of(BPF_CORE_READ(task, cgroups, dfl_cgrp), 0,
-						   is_selected);
+		found = hello_container_of(NULL, &key, is_selected);
 	}
 	if ((!found || found == HELLO_CONTAINER_UNKNOWN) && config.containers & HELLO_CGROUPS_V1) {
 		groups = BPF_CORE_READ(task, cgroups);
 		cgroup = hello_cgroup_v1(groups);
-		if (cgroup)
-			found_v1 = hello_container_of(cgroup,
-						      BPF_CORE_READ(cgroup, root, hierarchy_id),
-						      is_selected);
+		if (cgroup) {
+			key.id = BPF_CORE_READ(cgroup, kn, id);
+			key.hierarchy = BPF_CORE_READ(cgroup, root, hierarchy_id);
+			found_v1 = hello_container_of(cgroup, &key, is_selected);
+		}
 		if (found_v1)
 			found = found_v1;
 	}

@@ -47,19 +47,24 @@ enum hello_count_limits {
 	HELLO_TIMED_MAX = 512,
 };
 
+/* How many calls. */
+struct hello_sum {
+	u64 calls;
+	u64 variance; /* of `calls`, where some stand for others (--max-cpu) */
+};
+
 /*
  * What has happened to the calls of one key on one CPU. The entry's program writes
- * `calls` and `gone`, the exit's the rest, so that neither needs an atomic where one can
+ * `sum` and `gone`, the exit's the rest, so that neither needs an atomic where one can
  * interrupt the other.
  */
 struct hello_tally {
-	u64 calls;
+	struct hello_sum sum;
 	u64 gone;     /* calls never to be seen returning: exit(), a skipped exit */
 	u64 returned; /* calls seen returning */
 	u64 errors;   /* of these, with an error */
 	u64 total_ns; /* their times together */
 	u64 timed;    /* how many calls that is */
-	u64 variance; /* of `calls`, where some stand for others (--max-cpu) */
 	u64 max_ns;   /* the longest of one epoch … */
 	u64 epoch;    /* … and which epoch that was */
 };
@@ -85,12 +90,6 @@ struct hello_histogram {
 struct hello_timed {
 	struct hello_row row;
 	struct hello_histogram by_parity[2];
-};
-
-/* Calls counted by their number alone. */
-struct hello_sum {
-	u64 calls;
-	u64 variance; /* as in hello_tally */
 };
 
 /* Times of one key that are alike. */

@@ -95,7 +95,7 @@ static __always_inline void hello_task_here(struct hello_here *here, struct hell
 		__builtin_memcpy(who->process, who->comm, sizeof(who->process));
 	else
 		BPF_CORE_READ_INTO(&who->process, leader, comm);
-	if (HELLO_READ_OF(here, task, flags) & PF_IO_WORKER)
+	if (hello_is_io_worker(here, task))
 		__builtin_memcpy(who->comm, who->process, sizeof(who->comm));
 }
 

@@ -71,7 +71,7 @@ static __always_inline void finish(void *ctx, struct hello_ledger *ledger, struc
 	} else {
 		hello_count(&ledger->filtered);
 	}
-	hello_unclaim(&slot->claim);
+	hello_unclaim(&slot->claims);
 }
 
 /* A system call has returned. A slot to tell of it in, unless it is not wanted. */

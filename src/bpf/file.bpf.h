@@ -99,7 +99,7 @@ struct file_request {
 };
 
 struct file_slot {
-	struct hello_claim claim;
+	u64 claims;
 	struct hello_file_event event;
 	/*
 	 * What is here and not on the stack is a number like any other for the verifier: it
@@ -245,7 +245,7 @@ static __always_inline struct file_slot *file_claim(struct hello_here *here,
 
 		if (!slot)
 			break;
-		if (!hello_claim(&slot->claim, 1))
+		if (!hello_claim(&slot->claims))
 			continue;
 		__builtin_memset(&slot->event, 0, sizeof(slot->event));
 		slot->index = index;

@@ -221,7 +221,7 @@ static __always_inline int ring_taken(struct io_kiocb *request)
 		hello_count(&ledger->seen);
 		hello_count(&ledger->lost_map);
 	}
-	hello_unclaim(&slot->claim);
+	hello_unclaim(&slot->claims);
 	return 0;
 }
 

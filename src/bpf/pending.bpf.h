@@ -69,7 +69,8 @@ enum hello_phase {
 
 /* The call that a task is in. */
 struct hello_open_call {
-	struct hello_claim claim; /* by the address of the task */
+	u64 claims;
+	u64 owner; /* the address of the task; 0: none */
 	u64 start; /* CLOCK_MONOTONIC, ns */
 	struct hello_call call;
 	u32 phase; /* enum hello_phase */
@@ -121,14 +122,16 @@ static __always_inline struct hello_open_call *hello_open_call(struct hello_here
 	slot = hello_call_slot(task);
 	if (!slot)
 		return NULL;
-	if (slot->claim.owner == task)
+	if (slot->owner == task)
 		return slot;
 	if (hello_call_hash_used)
 		found = bpf_map_lookup_elem(&hello_call_hash, &task);
 	if (found || !create)
 		return found;
-	if (!slot->claim.owner && hello_claim(&slot->claim, task))
+	if (!slot->owner && hello_claim(&slot->claims)) {
+		slot->owner = task;
 		return slot;
+	}
 	hello_call_hash_used = 1;
 	bpf_map_update_elem(&hello_call_hash, &task, &none, BPF_NOEXIST);
 	return bpf_map_lookup_elem(&hello_call_hash, &task);
@@ -141,9 +144,10 @@ int hello_forget(struct bpf_raw_tracepoint_args *ctx)
 	u64 task = bpf_get_current_task();
 	struct hello_open_call *slot = hello_call_slot(task);
 
-	if (slot && slot->claim.owner == task) {
+	if (slot && slot->owner == task) {
 		slot->phase = HELLO_IDLE;
-		hello_unclaim(&slot->claim);
+		slot->owner = 0;
+		hello_unclaim(&slot->claims);
 	} else if (hello_call_hash_used) {
 		bpf_map_delete_elem(&hello_call_hash, &task);
 	}

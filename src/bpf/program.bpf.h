@@ -102,7 +102,7 @@ const volatile struct hello_exec_config exec_config SEC(".rodata.exec") = {};
 
 /* Room to make a record in; also too large for a per-CPU map, which ends at 32 KiB. */
 struct exec_slot {
-	struct hello_claim claim;
+	u64 claims;
 	u64 len; /* of what is in `tail` */
 	u64 task; /* of which the parent comes next */
 	u64 args; /* user address of the next argument of a failed call */
@@ -168,7 +168,7 @@ static __always_inline struct exec_slot *exec_claim(struct hello_ledger *ledger,
 
 		if (!slot)
 			break;
-		if (!hello_claim(&slot->claim, bpf_get_current_pid_tgid()))
+		if (!hello_claim(&slot->claims))
 			continue;
 		__builtin_memset(&slot->event, 0, sizeof(slot->event));
 		slot->len = 0;
@@ -200,7 +200,7 @@ static __always_inline void exec_send(void *ctx, struct hello_ledger *ledger,
 	barrier_var(len);
 	if (len <= EXEC_TAIL)
 		hello_emit(ctx, ledger, event, sizeof(*event) + len);
-	hello_unclaim(&slot->claim);
+	hello_unclaim(&slot->claims);
 }
 
 /*

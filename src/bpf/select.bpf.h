@@ -89,9 +89,9 @@ static __always_inline u32 hello_tgid_here(struct hello_here *here)
  * A thread by which io_uring waits for a process. It has a name that says nothing, so
  * what it does is told under the process's.
  */
-static __always_inline bool hello_is_io_worker(struct task_struct *task)
+static __always_inline bool hello_is_io_worker(struct hello_here *here, struct task_struct *task)
 {
-	return BPF_CORE_READ(task, flags) & PF_IO_WORKER;
+	return HELLO_READ_OF(here, task, flags) & PF_IO_WORKER;
 }
 
 /* Whose name --comm is compared with. */
@@ -130,7 +130,7 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 		struct hello_comm comm = {};
 
 		/* A string: on older kernels a longer name before it has left its end behind. */
-		if (named == HELLO_PROCESS || hello_is_io_worker(task))
+		if (named == HELLO_PROCESS || hello_is_io_worker(NULL, task))
 			BPF_CORE_READ_STR_INTO(&comm.text, task, group_leader, comm);
 		else
 			bpf_get_current_comm(&comm, sizeof(comm));

@@ -13,31 +13,23 @@ enum {
 	HELLO_SLOTS = 64,
 };
 
-/* The first field of a slot. */
-struct hello_claim {
-	u64 claims; /* 1: somebody's */
-	u64 owner;
-};
-
 /*
- * Who finds 1 after adding 1 has it; of two at the same time, both may find 2, and go
- * without. Kernels before 5.12 have no atomic that returns what it found.
+ * `claims` is a field of each slot; 1: somebody's. Who finds 1 after adding 1 has it; of
+ * two at the same time, both may find 2, and go without. Kernels before 5.12 have no
+ * atomic that returns what it found.
  */
-static __always_inline bool hello_claim(struct hello_claim *claim, u64 owner)
+static __always_inline bool hello_claim(u64 *claims)
 {
-	hello_atomic_inc(&claim->claims);
-	if (*(volatile u64 *)&claim->claims == 1) {
-		claim->owner = owner;
+	hello_atomic_inc(claims);
+	if (*(volatile u64 *)claims == 1)
 		return true;
-	}
-	hello_atomic_dec(&claim->claims);
+	hello_atomic_dec(claims);
 	return false;
 }
 
-static __always_inline void hello_unclaim(struct hello_claim *claim)
+static __always_inline void hello_unclaim(u64 *claims)
 {
-	claim->owner = 0;
-	hello_atomic_dec(&claim->claims);
+	hello_atomic_dec(claims);
 }
 
 #endif /* HELLO_SLOT_BPF_H */

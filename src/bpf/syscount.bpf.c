@@ -100,11 +100,13 @@ static __always_inline u32 weight_of_call(void)
 	return every;
 }
 
-/* Adds to the variance of a count, to which one of `weight` calls adds `weight`. */
-static __always_inline void add_variance(u64 *variance, u32 weight)
+/* Counts a call that stands for so many: of them one is taken, and adds them all. */
+static __always_inline void add_call(struct hello_sum *sum, u32 weight)
 {
+	/* This CPU's own: no atomic needed. */
+	sum->calls += weight;
 	if (weight > 1)
-		*variance += (u64)weight * (weight - 1);
+		sum->variance += (u64)weight * (weight - 1);
 }
 
 /* This CPU's row of a key in the hash. */
@@ -184,9 +186,8 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 	}
 	if (row) {
 		tally = tally_of(row, epoch);
-		tally->calls += weight;
+		add_call(&tally->sum, weight);
 		tally->gone += is_last ? weight : 0;
-		add_variance(&tally->variance, weight);
 		hello_add(&ledger->emitted, weight);
 	} else if (config.watch & HELLO_WATCH_FAILED) {
 		/* It has not failed yet, and may never. */
@@ -207,6 +208,7 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	struct hello_here *here = hello_here(ctx->args[0]);
 	struct hello_call call = hello_call_of(here, ctx->args[1]);
 	struct hello_ledger *ledger;
+	struct hello_sum *sum;
 	u32 weight;
 
 	if (config.watch & HELLO_WATCH_EXITS && !syscount_control.on)
@@ -226,29 +228,20 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	if (config.count_by == HELLO_BY_SYSCALL && call.nr < HELLO_NR_MAX) {
 		u32 index = call.abi * HELLO_NR_MAX + call.nr;
 
-		struct hello_sum *sum = bpf_map_lookup_elem(&syscount_calls, &index);
-
-		/* This CPU's own: no atomic needed. */
-		if (sum) {
-			sum->calls += weight;
-			add_variance(&sum->variance, weight);
-			hello_add(&ledger->emitted, weight);
-		} else {
-			hello_add(&ledger->lost_map, weight);
-		}
+		sum = bpf_map_lookup_elem(&syscount_calls, &index);
 	} else {
 		struct hello_key key = {};
 		struct hello_row *row;
 
 		hello_key_here(&key, here, call);
 		row = row_by_key(&key, true);
-		if (row) {
-			row->by_parity[0].calls += weight;
-			add_variance(&row->by_parity[0].variance, weight);
-			hello_add(&ledger->emitted, weight);
-		} else {
-			hello_add(&ledger->lost_map, weight);
-		}
+		sum = row ? &row->by_parity[0].sum : NULL; /* the epoch is 0 */
+	}
+	if (sum) {
+		add_call(sum, weight);
+		hello_add(&ledger->emitted, weight);
+	} else {
+		hello_add(&ledger->lost_map, weight);
 	}
 	return 0;
 }
@@ -314,8 +307,7 @@ static __always_inline struct hello_row *settle(struct hello_open_call *open, s3
 		return NULL;
 	}
 	ledger->emitted += open->weight;
-	tally_of(row, epoch)->calls += open->weight;
-	add_variance(&tally_of(row, epoch)->variance, open->weight);
+	add_call(&tally_of(row, epoch)->sum, open->weight);
 	return row;
 }
 

@@ -25,6 +25,7 @@ use crate::enrich::programs::Program;
 use crate::enrich::programs::Programs;
 use crate::enrich::syscalls;
 use crate::output::Output;
+use crate::preflight;
 use crate::session;
 use crate::session::Context;
 use crate::session::Report;
@@ -167,8 +168,7 @@ fn setup(wanted: &Wanted, env: bool) -> Setup {
     }
     // Programs run on each CPU, and may be interrupted there by others. A slot is a quarter of
     // a MiB: with many CPUs they share, for no machine runs programs on all of them at once.
-    let cpus = libbpf_rs::num_possible_cpus().unwrap_or(1);
-    let slots = u32::try_from(cpus.next_power_of_two().clamp(4, 32)).unwrap_or(4);
+    let slots = preflight::possible_cpus().next_power_of_two().clamp(4, 32);
     setup.sizes.push(("exec_slots", Size::Entries(slots)));
     let config = hello_exec_config {
         events: wanted.kinds(),
@@ -296,16 +296,12 @@ fn show(
         programs.remember(event.program, record.program());
         programs.end(event.replaced);
     }
+    let ended = is_exit.then(|| programs.get(event.program)).flatten();
     // The kernel side knew it, but its exec was lost, or is forgotten here.
-    if is_exit && event.program != 0 && programs.get(event.program).is_none() {
+    if is_exit && event.program != 0 && ended.is_none() {
         output.unmatched += 1;
     }
     if wanted.is_shown(&record) {
-        let ended = if is_exit {
-            programs.get(event.program)
-        } else {
-            None
-        };
         let row = Row::new(host.who(&wire::decode(bytes)?), &record, ended, env);
         output.event(&row);
     } else {

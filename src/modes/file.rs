@@ -109,11 +109,8 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.latency = u32::from(cx.args.latency);
     let prefixes = prefix::prefixes(&cx.args.path, &cx.args.exclude_path)?;
     setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
-    setup.config.cpus = preflight::possible_cpus();
-    if setup.config.cpus > SLOTS {
-        let slots = Size::Entries(setup.config.cpus);
-        setup.sizes.push(("file_slots", slots));
-    }
+    let slots = preflight::possible_cpus().max(SLOTS);
+    setup.sizes.push(("file_slots", Size::Entries(slots)));
     setup.functions = &[
         &["do_sys_openat2"],
         &["__x64_sys_openat2", "__arm64_sys_openat2"],

@@ -40,6 +40,12 @@ impl Column {
 #[derive(Clone, Debug, Default)]
 pub struct Layout(Vec<&'static Column>);
 
+impl FromIterator<&'static Column> for Layout {
+    fn from_iter<I: IntoIterator<Item = &'static Column>>(columns: I) -> Self {
+        Self(columns.into_iter().collect())
+    }
+}
+
 impl Layout {
     /// Those of `there` that have one of the names, in the order of the names; upper
     /// and lower case are one.
@@ -57,10 +63,7 @@ impl Layout {
                 .find(|column| column.name.eq_ignore_ascii_case(name))
                 .ok_or_else(|| {
                     let names: Vec<_> = all().map(|column| column.name).collect();
-                    format!(
-                        "no column {name:?} in this mode; there are: {}",
-                        names.join(", ")
-                    )
+                    format!("no column {name:?} here; there are: {}", names.join(", "))
                 })
         });
         columns.collect::<Result<_, _>>().map(Self)

@@ -277,10 +277,8 @@ pub struct Session<'obj, 'cb, S> {
     plan: Option<Plan>,
     /// Holds the lock on the pinned counters.
     pins: Option<Pins>,
-    /// What hello itself costs, if that is asked for.
+    /// What hello itself costs, for `--stats` or the budget.
     stats: Option<Stats>,
-    /// --stats: not for the budget alone.
-    tells_stats: bool,
     budget: Option<Budget>,
     marker: std::marker::PhantomData<&'obj ()>,
 }
@@ -392,7 +390,6 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
             plan,
             pins: None,
             stats: None,
-            tells_stats: false,
             budget: None,
             marker: std::marker::PhantomData,
         })

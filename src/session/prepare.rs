@@ -43,6 +43,7 @@ pub(super) fn prepare(
     let mut config = setup.config;
     config.self_tgid = std::process::id();
     config.pidns = preflight::pid_namespace();
+    config.cpus = preflight::possible_cpus();
     // Without it calls of the kernel's clocks are spared.
     config.with_wall = u64::from(wants_wall(cx));
     config.held = cx.command.as_ref().map_or(0, Command::pid);

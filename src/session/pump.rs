@@ -96,7 +96,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         crate::say!("hello: {}: {}", self.mode, self.description());
         self.source.borrow_mut().begin();
         self.poll(cx)?;
-        self.finish()
+        self.finish(cx)
     }
 
     fn poll(&mut self, cx: &mut Context) -> Result<()> {
@@ -124,7 +124,6 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                 bail!("--max-cpu cannot tell what programs cost here; run as root, or without it");
             }
             self.stats = Some(stats);
-            self.tells_stats = cx.args.stats;
         }
         if let Some(command) = &mut cx.command {
             command.release()?;
@@ -279,7 +278,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     }
 
     /// Detaches, waits for programs still running, reads what they left, counts.
-    fn finish(mut self) -> Result<Report> {
+    fn finish(mut self, cx: &Context) -> Result<Report> {
         if let Some(stats) = &mut self.stats {
             stats.stop(self.transport.as_ref());
         }
@@ -306,7 +305,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         ledger.lost.buffer_full += overwritten;
         ledger.add_output(source.output());
         ledger.estimated = self.budget.as_ref().is_some_and(Budget::has_sampled);
-        if let Some(stats) = self.stats.as_ref().filter(|_| self.tells_stats) {
+        if let Some(stats) = self.stats.as_ref().filter(|_| cx.args.stats) {
             stats.tell_of_run(ledger.seen);
         }
         Ok(Report {

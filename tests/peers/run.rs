@@ -217,8 +217,7 @@ pub(crate) fn observe(ground: &Ground, workload: Workload) -> Result<Vec<String>
             continue;
         }
         let evidence = evidence.clone().unwrap_or_default();
-        let kills = workload.kills();
-        complaints.extend(judge(&name, class, &peer, told, heard, &evidence, kills));
+        complaints.extend(judge(workload, class, &peer, told, heard, &evidence));
     }
     Ok(complaints)
 }
@@ -266,14 +265,14 @@ fn attach(ground: &Ground, name: &str, classes: impl Iterator<Item = Class>) -> 
 }
 
 fn judge(
-    name: &str,
+    workload: Workload,
     class: Class,
     peer: &Peer,
     told: &Told,
     heard: Heard,
     evidence: &Evidence,
-    kills: bool,
 ) -> Vec<String> {
+    let name = &workload.name();
     let eye = match peer.form {
         Form::Execsnoop => Eye::Execsnoop,
         Form::Opensnoop => Eye::Opensnoop,
@@ -311,7 +310,8 @@ fn judge(
             )
         }
         Class::Count if peer.name == FAILED => {
-            let difference = counts::compare_errors(&told.counts, &heard.counts, losses, kills);
+            let difference =
+                counts::compare_errors(&told.counts, &heard.counts, losses, workload.kills());
             let Some(difference) = difference else {
                 table::not_run(name, FAILURES, peer.name, "this hello tells no errors");
                 return Vec::new();

@@ -16,6 +16,7 @@ use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
 use crate::run::me;
+use crate::run::scaled;
 use crate::run::see;
 use crate::run::workload;
 
@@ -488,11 +489,7 @@ fn ancestors() -> Check {
 
 /// Short-lived processes on all CPUs: each there with exec and end, or counted as lost.
 fn storm() -> Check {
-    let half = if std::env::var_os("HELLO_VM").is_some() {
-        101
-    } else {
-        1009
-    };
+    let half = scaled(101, 1009);
     for options in [&["--buffer-size", "16M"][..], &["--buffer-size", "64K"]] {
         let seen = see(&mut workload(
             &[JSON, options].concat(),
@@ -596,18 +593,14 @@ fn columns() -> Check {
 
 /// Each process's end once, whichever of its threads was the last.
 fn threads_that_end_together() -> Check {
-    let times = if std::env::var_os("HELLO_VM").is_some() {
-        101
-    } else {
-        1009
-    };
+    let times = scaled(101, 1009);
     let options = ["--mode", "exec", "--event", "exit", "-o", "json"];
     let seen = see(&mut workload(
         &options,
         &["thread-pairs", &times.to_string()],
     ))?;
     let ends = seen.of_type("exec")?.len();
-    let nested = seen.ledger()?.raw["lost"]["nested"].as_u64().unwrap_or(0);
+    let nested = seen.ledger()?.nested;
     ensure!(
         ends as u64 + nested > times && (nested > 0 || ends as u64 == times + 1),
         "{ends} ends of {times}: {}",

@@ -3,7 +3,6 @@
 //! the number of events is known, and each is counted, printed or told as lost.
 
 use std::collections::BTreeMap;
-use std::env;
 use std::fs;
 use std::fs::File;
 use std::io::BufRead as _;
@@ -38,6 +37,7 @@ use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
 use crate::run::me;
+use crate::run::scaled;
 use crate::run::see;
 use crate::run::storm;
 
@@ -58,28 +58,13 @@ pub(crate) const TESTS: &[Test] = &[
     ),
 ];
 
-/// An emulated CPU takes its time: a number of events for it, and one for a real one.
-fn scaled(emulated: u64, real: u64) -> u64 {
-    if env::var_os("HELLO_VM").is_some() {
-        emulated
-    } else {
-        real
-    }
-}
-
-/// Runs of programs that the kernel has skipped. Newer kernels do so now and then, and
-/// nobody knows whether such a run would have concerned the workload.
-fn nested(ledger: &Ledger) -> u64 {
-    ledger.raw["lost"]["nested"].as_u64().unwrap_or(0)
-}
-
 /// The sums hold, and what was not filtered out are these events.
 fn accounts_for(seen: &Seen, want: u64) -> Result<Ledger, String> {
     let ledger = seen.ledger()?;
     let all = ledger.raw["seen"].as_u64().unwrap_or(0);
     let kept = all - ledger.filtered;
     ensure!(
-        kept >= want && kept - nested(&ledger) <= want,
+        kept >= want && kept - ledger.nested <= want,
         "{kept} events, not {want}: {} {}",
         ledger.raw,
         seen.stderr
@@ -129,7 +114,7 @@ fn every_axis_on_two_cpus() -> Check {
 /// Rows with all calls of each process, or of both; all have returned, none with an error.
 fn counted(watch: Watch, by: &str, calls: u64) -> Check {
     let (seen, ledger) = watch.sums_hold(0)?;
-    let nested = nested(&ledger);
+    let nested = ledger.nested;
     let (rows, spreads) = (seen.of_type("count")?, seen.of_type("histogram")?);
     let (number, want) = if by.contains("pid") {
         (2, calls)
@@ -183,7 +168,7 @@ fn threads_that_change() -> Check {
                 open += row["in_flight"].as_u64().unwrap_or(0);
             }
             ensure!(
-                got <= want && want - got <= nested(&ledger) && open <= nested(&ledger),
+                got <= want && want - got <= ledger.nested && open <= ledger.nested,
                 "{words:?} {how}: {got} {call}, not {want}, {open} in flight: {}",
                 seen.stderr
             );
@@ -286,7 +271,7 @@ fn a_tiny_buffer_loses_to_the_unit() -> Check {
             // Newer kernels also skip a run now and then, and say so.
             let full = ledger.raw["lost"]["buffer_full"].as_u64().unwrap_or(0);
             ensure!(
-                full > 0 && full + nested(&ledger) == ledger.lost,
+                full > 0 && full + ledger.nested == ledger.lost,
                 "{mode} {transport}: {}",
                 ledger.raw
             );
@@ -505,7 +490,7 @@ fn short_lives(folder: &str, numbers: [u64; 4]) -> Check {
     for ((watch, before), after) in watches.into_iter().zip(before).zip(after) {
         let (_, ledger) = watch.sums_hold(0)?;
         // One more is the workload itself, which makes calls now.
-        let room = 1 + usize::try_from(nested(&ledger)).unwrap_or(0);
+        let room = 1 + usize::try_from(ledger.nested).unwrap_or(0);
         for (map, keys) in after {
             let then = before.get(&map).copied().unwrap_or(0);
             ensure!(keys <= then + room, "{map}: {then} keys, then {keys}");
@@ -546,7 +531,7 @@ fn each_call_is_its_process_s() -> Check {
         let wrong = (2 * execs).abs_diff(of(r#"{"execve": 1, "exit_group": 1}"#))
             + (2 * forks + 1).abs_diff(of(r#"{"exit_group": 1, "openat": 1}"#))
             + 2u64.abs_diff(of(r#"{"exit_group": 1}"#));
-        ensure!(wrong <= 2 * nested(&ledger), "{kinds:?} {}", ledger.raw);
+        ensure!(wrong <= 2 * ledger.nested, "{kinds:?} {}", ledger.raw);
     }
     Ok(())
 }
@@ -565,7 +550,7 @@ fn counters_of_the_dead_make_room() -> Check {
     for (what, watch) in watches {
         let (seen, ledger) = watch.sums_hold(0)?;
         let told: u64 = seen.of_type("count")?.iter().map(count).sum();
-        let lost = ledger.lost - nested(&ledger);
+        let lost = ledger.lost - ledger.nested;
         // Older kernels cannot say what a counter was when it was taken out.
         let makes_room = kernel_version() >= (5, 14);
         ensure!(

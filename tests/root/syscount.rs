@@ -18,6 +18,7 @@ use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
+use crate::run::scaled;
 use crate::run::see;
 use crate::run::workload;
 use crate::workload::MIX_SHORT;
@@ -61,15 +62,10 @@ fn run(options: &[&str], words: &[&str]) -> Result<Seen, String> {
     ensure!(seen.status == Some(0), "{:?} {}", seen.status, seen.stderr);
     let ledger = seen.ledger()?;
     ensure!(
-        ledger.raw["unmatched"].as_u64() <= Some(nested(&seen)?),
+        ledger.raw["unmatched"].as_u64() <= Some(ledger.nested),
         "unmatched: {ledger:?}"
     );
     Ok(seen)
-}
-
-/// Runs of programs that the kernel has skipped.
-fn nested(seen: &Seen) -> Result<u64, String> {
-    Ok(seen.ledger()?.raw["lost"]["nested"].as_u64().unwrap_or(0))
 }
 
 /// The row of a native call.
@@ -431,11 +427,8 @@ fn all_of_a_row_is_of_the_same_calls() -> Check {
         &["--histogram", "nanosleep", "--by", "pid"],
         &["--histogram", "nanosleep", "--by", "pid", "--cumulative"],
     ];
-    // An emulated CPU takes its time.
-    let (first, step) = match std::env::var_os("HELLO_VM") {
-        Some(_) => (1, 3),
-        None => (0, 1),
-    };
+    let [first, step] = [scaled(1, 0), scaled(3, 1)].map(|cases| cases as usize);
+    let all = 101 * 37 * (1 + MIX_SHORT);
     for case in cases.iter().skip(first).step_by(step) {
         let mut options = vec!["-i", "100ms", "--syscalls", "nanosleep"];
         options.extend(*case);
@@ -443,10 +436,9 @@ fn all_of_a_row_is_of_the_same_calls() -> Check {
         let rows = seen.of_type("count")?;
         let tables = rows.last().map_or(Ok(0), |row| num(row, "table"))?;
         ensure!(tables > 2, "{case:?}: {tables}");
-        let skipped = nested(&seen)?;
+        let skipped = seen.ledger()?.nested;
         if skipped > 0 {
             // Where exits are skipped nobody knows what they would have been of.
-            let all = 101 * 37 * (1 + MIX_SHORT);
             let of_last = |row: &&Value| num(row, "table") == Ok(tables);
             let told: u64 = match case.contains(&"--cumulative") {
                 true => rows.iter().filter(of_last).map(count).sum(),
@@ -468,7 +460,6 @@ fn all_of_a_row_is_of_the_same_calls() -> Check {
                 "{case:?}: {row}"
             );
         }
-        let all = 101 * 37 * (1 + MIX_SHORT);
         let sum: u64 = match case.contains(&"--cumulative") {
             true => returned.range((tables, 0)..).map(|(_, here)| here).sum(),
             false => returned.values().sum(),

@@ -74,6 +74,17 @@ pub(super) struct Look {
     pub(super) budget: bool,
 }
 
+/// How a table looks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Shape {
+    /// The line of the book: ids and counts.
+    Line,
+    /// As `strace -c` has it.
+    Summary,
+    /// By columns, or in JSON.
+    Table,
+}
+
 /// The [`Source`] of a counting mode.
 pub(super) struct Counts {
     stores: Vec<Store>,
@@ -84,8 +95,7 @@ pub(super) struct Counts {
     host: Host,
     output: Output,
     explain: bool,
-    /// The columns were asked for, not left to the axes.
-    is_laid_out: bool,
+    shape: Shape,
     tables: u64,
     limit: Option<u64>,
     /// What the kernel side writes as `hello_control.epoch`: its counters of even and of
@@ -101,6 +111,9 @@ pub(super) struct Counts {
     before: Snapshot,
     /// What the last table had been made of.
     last: Snapshot,
+    /// Are counters of processes taken out when these have ended? hello has to know
+    /// processes by the numbers of the kernel side.
+    retires: bool,
     /// Calls whose counters have been taken out.
     retired: u64,
 }
@@ -124,7 +137,20 @@ impl Counts {
             .map(std::slice::from_ref)
             .collect();
         let layout = cx.args.layout(&there, &names)?;
-        let is_laid_out = !cx.args.columns.is_empty() || cx.args.explain || layout.has("TIME");
+        let is_laid_out = !cx.args.columns.is_empty() || layout.has("TIME");
+        let (shape, layout) = if is_laid_out || cx.args.output != Format::Text {
+            (Shape::Table, layout)
+        } else if look.summary {
+            (Shape::Summary, summary::COLUMNS.iter().collect())
+        } else if axes == [Axis::Uid] && !look.exits {
+            (Shape::Line, rows::LINE.iter().collect())
+        } else {
+            (Shape::Table, layout)
+        };
+        let retires = axes.contains(&Axis::Pid)
+            && !look.cumulative
+            && preflight::kernel_version() >= (5, 14)
+            && preflight::is_in_host_pid_namespace();
         Ok(Self {
             stores,
             axes,
@@ -136,7 +162,7 @@ impl Counts {
             host: Host::new(cx.users.clone(), &cx.args),
             output: Output::new(cx.args.output, layout, None),
             explain: cx.args.explain,
-            is_laid_out,
+            shape,
             tables: 0,
             limit: cx.args.count.map(std::num::NonZero::get),
             epoch: 0,
@@ -145,6 +171,7 @@ impl Counts {
             is_pinned: cx.args.pin.is_some(),
             before: Snapshot::new(),
             last: Snapshot::new(),
+            retires,
             retired: 0,
         })
     }
@@ -179,15 +206,6 @@ impl Counts {
         Ok(())
     }
 
-    /// Are counters of processes taken out when these have ended? hello has to know
-    /// processes by the numbers of the kernel side.
-    fn retires(&self) -> bool {
-        self.axes.contains(&Axis::Pid)
-            && !self.look.cumulative
-            && preflight::kernel_version() >= (5, 14)
-            && preflight::is_in_host_pid_namespace()
-    }
-
     /// Tells the kernel side to count or not, and in which epoch.
     fn control(&self, object: &Object, on: bool) -> Result<()> {
         if self.look.exits || self.look.budget {
@@ -201,14 +219,6 @@ impl Counts {
             map.update(&0u32.to_ne_bytes(), wire::bytes(&control), MapFlags::ANY)?;
         }
         Ok(())
-    }
-
-    /// Is the line of the book enough: one id, one count?
-    fn is_line(&self) -> bool {
-        self.axes == [Axis::Uid]
-            && !self.look.exits
-            && !self.is_laid_out
-            && self.output.format() == Format::Text
     }
 
     /// The rows of a table; the `last` also has those that only wait.
@@ -273,15 +283,14 @@ impl Counts {
             }
             true => 0,
         };
-        if self.is_line() {
-            if !shown.is_empty() {
+        match self.shape {
+            Shape::Line if shown.is_empty() => {}
+            Shape::Line => {
                 let events = shown.iter().map(events).sum();
                 self.output.row(&Line(shown), events);
             }
-        } else if self.look.summary && !self.is_laid_out && self.output.format() == Format::Text {
-            summary::print(&mut self.output, shown, events);
-        } else {
-            self.table(shown, &shown.iter().map(events).collect::<Vec<_>>());
+            Shape::Summary => summary::print(&mut self.output, shown, events),
+            Shape::Table => self.table(shown, &shown.iter().map(events).collect::<Vec<_>>()),
         }
         Ok(())
     }
@@ -380,7 +389,7 @@ impl Source for Counts {
         let mut gone = BTreeSet::new();
         if !last {
             // Before the epoch ends, so that it has all their calls.
-            if self.retires() {
+            if self.retires {
                 gone = retire::gone(&self.last)?;
             }
             self.turn(object)?;

@@ -60,15 +60,19 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    fn add_sum(&mut self, sum: &hello_sum) {
+        self.calls += sum.calls;
+        self.variance += sum.variance;
+    }
+
     /// Adds what `tally` has. Its longest time counts if it is of `epoch`.
     fn add(&mut self, tally: &hello_tally, epoch: u32) {
-        self.calls += tally.calls;
+        self.add_sum(&tally.sum);
         self.gone += tally.gone;
         self.returned += tally.returned;
         self.errors += tally.errors;
         self.total_ns += tally.total_ns;
         self.timed += tally.timed;
-        self.variance += tally.variance;
         if tally.epoch == u64::from(epoch) {
             self.max_ns = self.max_ns.max(tally.max_ns);
         }
@@ -141,16 +145,17 @@ pub(super) fn id(key: &[u8]) -> Result<Key> {
     Ok(bytes(&wire::decode(key)?))
 }
 
-/// What the rows of a key say, of all CPUs and epochs; without the longest time.
-pub(super) fn of_rows(rows: &[u8]) -> Result<Tally> {
-    let mut tally = Tally::default();
+/// What the rows of a key say, of all CPUs, of even and odd epochs: the calls that were
+/// made in each, with the longest time of one of them.
+pub(super) fn of_rows(rows: &[u8], epoch: u32) -> Result<[Tally; 2]> {
+    let mut parts = [Tally::default(), Tally::default()];
     for cpu in rows.chunks_exact(size_of::<hello_row>()) {
         let row: hello_row = wire::decode(cpu)?;
-        for part in &row.by_parity {
-            tally.add(part, u32::MAX);
+        for (part, tally) in parts.iter_mut().zip(&row.by_parity) {
+            part.add(tally, epoch);
         }
     }
-    Ok(tally)
+    Ok(parts)
 }
 
 /// What both have together.
@@ -190,9 +195,7 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                     let cpus = map.lookup_percpu(&index.to_ne_bytes(), MapFlags::ANY)?;
                     let mut tally = Tally::default();
                     for cpu in cpus.iter().flatten() {
-                        let sum: hello_sum = wire::decode(cpu)?;
-                        tally.calls += sum.calls;
-                        tally.variance += sum.variance;
+                        tally.add_sum(&wire::decode(cpu)?);
                     }
                     if tally.calls > 0 {
                         all.entry(bytes(&key)).or_default().join(&tally);
@@ -219,20 +222,16 @@ pub(super) fn read(object: &Object, stores: &[Store], epoch: u32) -> Result<Snap
                 for key in map.keys() {
                     let calls = wire::sum_u64(&map, &key)?;
                     if calls > 0 {
-                        all.entry(bytes(&wire::decode(&key)?)).or_default().calls += calls;
+                        all.entry(id(&key)?).or_default().calls += calls;
                     }
                 }
             }
             Kind::Rows => {
                 for key in map.keys() {
                     let rows = map.lookup(&key, MapFlags::ANY)?.unwrap_or_default();
-                    let mut tally = Tally::default();
-                    for cpu in rows.chunks_exact(size_of::<hello_row>()) {
-                        let row: hello_row = wire::decode(cpu)?;
-                        tally.add(&row.by_parity[parity], epoch);
-                    }
+                    let tally = &of_rows(&rows, epoch)?[parity];
                     if !tally.is_empty() {
-                        all.entry(id(&key)?).or_default().join(&tally);
+                        all.entry(id(&key)?).or_default().join(tally);
                     }
                 }
             }

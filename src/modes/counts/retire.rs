@@ -44,6 +44,13 @@ pub(super) fn gone(told: &Snapshot) -> Result<BTreeSet<u32>> {
     Ok(pids)
 }
 
+/// What the rows of a key say, of even and of odd epochs; without the longest time.
+fn whole(rows: &[u8]) -> Result<Tally> {
+    let [mut all, odd] = of_rows(rows, u32::MAX)?;
+    all.join(&odd);
+    Ok(all)
+}
+
 /// What was read of a key.
 fn told(parts: &[Snapshot; 2], key: &Key) -> Tally {
     let mut all = Tally::default();
@@ -90,11 +97,11 @@ pub(super) fn retire(
             }
             let told = told(parts, &row);
             let now = map.lookup(&key, MapFlags::ANY)?.unwrap_or_default();
-            if !of_rows(&now)?.counts_as(&told) || !is_gone(pid) {
+            if !whole(&now)?.counts_as(&told) || !is_gone(pid) {
                 continue;
             }
             if let Ok(Some(last)) = map.lookup_and_delete(&key) {
-                retired.insert(row, of_rows(&last)?);
+                retired.insert(row, whole(&last)?);
                 parts.iter_mut().for_each(|part| _ = part.remove(&row));
             }
         }

@@ -21,6 +21,13 @@ use crate::output::json::Object as Json;
 use crate::wire;
 use crate::wire::types::hello_key;
 
+/// What `--explain` says of [`Line`].
+pub(super) const LINE: &[Column] = &[Column::text(
+    "ID N: CALLS",
+    0,
+    "how many calls the user of that number has made since the start",
+)];
+
 /// The line of the book: `ID 0: 332` and so on, with tabs between.
 pub(super) struct Line<'a>(pub(super) &'a [(hello_key, Tally)]);
 

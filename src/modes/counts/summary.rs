@@ -9,27 +9,39 @@ use super::rows::KeyExt as _;
 use crate::enrich::syscalls::Call;
 use crate::output::Output;
 use crate::output::Row;
-use crate::output::columns::Layout;
+use crate::output::columns::Column;
 use crate::output::json::Object as Json;
 
-/// The names of the columns.
-const HEADER: &str = "% time     seconds  usecs/call     calls    errors syscall";
-/// The line below them and above the total.
+/// What the table consists of.
+pub(super) const COLUMNS: &[Column] = &[
+    Column::number("% time", 6, "share of the time of all calls"),
+    Column::number("seconds", 11, "how long the calls took together"),
+    Column::number("usecs/call", 11, "of one call in the mean, microseconds"),
+    Column::number("calls", 9, "how many"),
+    Column::number("errors", 9, "of these, how many failed; nothing: none"),
+    Column::text(
+        "syscall",
+        0,
+        "the call, with its ABI if that is not the machine's",
+    ),
+];
+
+/// Below the names and above the total.
 const RULE: &str = "------ ----------- ----------- --------- --------- ----------------";
 
-/// Prints what `strace -c` would.
+/// Prints what `strace -c` would; `output` has the [`COLUMNS`].
 pub(super) fn print(output: &mut Output, shown: &[Entry], events: impl Fn(&Entry) -> u64) {
     let mut total = Tally::default();
     for (_, tally) in shown {
         total.join(tally);
     }
-    output.say(HEADER.as_bytes());
-    output.say(RULE.as_bytes());
     let row = |call, tally| SummaryRow {
         call,
         tally,
         all_ns: total.total_ns,
     };
+    output.header();
+    output.say(RULE.as_bytes());
     for entry in shown {
         output.row(&row(Some(entry.0.call()), &entry.1), events(entry));
     }
@@ -46,34 +58,36 @@ struct SummaryRow<'a> {
     all_ns: u64,
 }
 
+impl SummaryRow<'_> {
+    fn percent(&self) -> f64 {
+        match (&self.call, self.all_ns) {
+            (None, _) => 100.0,
+            (_, 0) => 0.0,
+            (_, all) => self.tally.total_ns as f64 * 100.0 / all as f64,
+        }
+    }
+}
+
 impl Row for SummaryRow<'_> {
     fn kind(&self) -> &'static str {
         "count"
     }
 
-    fn cell(&self, _: &str, _: &mut Vec<u8>) {}
-
-    fn text(&self, _: &Layout, line: &mut Vec<u8>) {
-        let ns = self.tally.total_ns;
-        let share = match (&self.call, self.all_ns) {
-            (None, _) => 100.0,
-            (_, 0) => 0.0,
-            (_, all) => ns as f64 * 100.0 / all as f64,
-        };
-        let micros = self.tally.mean_ns().unwrap_or(0) / 1000;
-        let seconds = format!("{}.{:06}", ns / 1_000_000_000, ns / 1000 % 1_000_000);
-        let errors = match self.tally.errors {
-            0 => String::new(),
-            errors => errors.to_string(),
-        };
-        let calls = self.tally.calls;
-        let _ = write!(
-            line,
-            "{share:6.2} {seconds:>11} {micros:>11} {calls:>9} {errors:>9} "
-        );
-        let _ = match &self.call {
-            Some(call) => write!(line, "{call}"),
-            None => write!(line, "total"),
+    fn cell(&self, column: &str, cell: &mut Vec<u8>) {
+        let tally = self.tally;
+        let micros = tally.total_ns / 1000;
+        // Writing to a Vec cannot fail.
+        let _ = match column {
+            "% time" => write!(cell, "{:.2}", self.percent()),
+            "seconds" => write!(cell, "{}.{:06}", micros / 1_000_000, micros % 1_000_000),
+            "usecs/call" => write!(cell, "{}", tally.mean_ns().unwrap_or(0) / 1000),
+            "calls" => write!(cell, "{}", tally.calls),
+            "errors" if tally.errors == 0 => Ok(()),
+            "errors" => write!(cell, "{}", tally.errors),
+            _ => match &self.call {
+                Some(call) => write!(cell, "{call}"),
+                None => write!(cell, "total"),
+            },
         };
     }
 
