@@ -13,6 +13,8 @@ use clap::CommandFactory as _;
 use clap::FromArgMatches as _;
 use clap::builder::PossibleValue;
 use clap::builder::PossibleValuesParser;
+use clap::error::ContextKind;
+use clap::error::ContextValue;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 
@@ -157,7 +159,7 @@ pub fn parse(
                 first(&error)
             )));
         }
-        Err(error) => return Err(UsageError(format!("{}\n{HINT}", first(&error)))),
+        Err(error) => return Err(UsageError(format!("{}\n{HINT}", complaint(&error)))),
     };
     let args = Args::from_arg_matches(&matches)
         .map_err(|error| UsageError(format!("{}\n{HINT}", first(&error))))?;
@@ -231,6 +233,27 @@ fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {
 
 /// Below a complaint about the command line.
 const HINT: &str = "try 'hello --help'";
+
+/// What is wrong with the command line. clap would have what it does not know, be it a
+/// mistyped option, written after `--`, where it would be a COMMAND that is run.
+fn complaint(error: &clap::Error) -> String {
+    let value = |kind| match error.get(kind) {
+        Some(ContextValue::String(value)) => Some(value.as_str()),
+        _ => None,
+    };
+    let word = value(ContextKind::InvalidArg);
+    match (error.kind(), word) {
+        (ErrorKind::UnknownArgument, Some(word)) if !word.starts_with('-') => {
+            format!("unexpected argument '{word}'; a COMMAND to trace comes last, after --")
+        }
+        (ErrorKind::UnknownArgument, Some(word)) => {
+            let near = value(ContextKind::SuggestedArg);
+            let tip = near.map_or_else(String::new, |near| format!("; did you mean {near}?"));
+            format!("no option '{word}'{tip}")
+        }
+        _ => first(error),
+    }
+}
 
 /// clap's message without its usage block: what is wrong and its tip, nothing else.
 fn first(error: &clap::Error) -> String {

@@ -162,6 +162,7 @@ impl Ledger {
         }
         for (count, words) in [
             (self.filtered, "filtered out"),
+            (self.surplus, "not shown"),
             (self.write_errors, "not written"),
             (self.unreadable, "with unreadable memory"),
             (self.truncated, "truncated"),
@@ -238,6 +239,13 @@ mod tests {
         assert_eq!(
             lossy.closing_line(false),
             "hello: 23 events, 2 lost (2 buffer full), 5 filtered out"
+        );
+        let mut cut = good;
+        (cut.printed, cut.surplus) = (20, 3);
+        assert!(cut.balances());
+        assert_eq!(
+            cut.closing_line(true),
+            "hello: 23 calls counted, 0 lost, 5 filtered out, 3 not shown"
         );
         assert!(ledger().closing_line(false).contains("do not hold"));
     }

@@ -100,7 +100,11 @@ fn try_run(args: Args) -> Result<u8> {
         [] => None,
         words => Some(Command::hold(words, &users, args.output == Format::Json)?),
     };
-    let layout = args.layout(mode.info.columns, mode.info.shown)?;
+    let layout = match args.layout(mode.info.columns, mode.info.shown) {
+        // Which columns a table has depends on more than the mode, which will say it.
+        Err(_) if mode.info.shown.is_empty() => Layout::default(),
+        layout => layout?,
+    };
     let select = Select::resolve(&args, &users, command.as_ref().map(Command::pid))?;
     let mut stop = Stop::install()?;
     if command.is_some() {

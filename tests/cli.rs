@@ -110,7 +110,7 @@ fn usage_errors() {
             &["--rings is of ring buffers", "a perf buffer of its own"],
         ),
         (&["--mode", "buffer", "-p", "zero"], &["'zero'"]),
-        (&["--mode", "buffer", "-p", "0"], &["0 is not in 1.."]),
+        (&["--mode", "buffer", "-p", "0"], &["a number from 1 on"]),
         (
             &["--mode", "buffer", "-p", "1", "--", "ls"],
             &["--pid", "COMMAND"],
@@ -224,6 +224,28 @@ fn usage_errors() {
             &["--list", "--columns <NAME,…>"],
         ),
         (&["--list", "--explain"], &["--list", "--explain"]),
+        (
+            &["--mode", "file", "ls"],
+            &["unexpected argument 'ls'", "after --"],
+        ),
+        (
+            &["--mod", "file"],
+            &["no option '--mod'; did you mean --mode?"],
+        ),
+        (&["--mode", "file", "-1"], &["no option '-1'"]),
+        (
+            &["--mode", "file", "-p", "self"],
+            &["'self'", "a number from 1 on"],
+        ),
+        (
+            &["--mode", "file", "-n", "0"],
+            &["'0'", "a number from 1 on"],
+        ),
+        (&["--mode", "file", "-p", "4294967296"], &["too large"]),
+        (
+            &["--mode", "exec", "--env", "LC_*"],
+            &["'LC_*'", "no patterns"],
+        ),
         (&["--list", "--time", "wall"], &["--list", "--time <CLOCK>"]),
         (&["--list", "--container", "ab"], &["--list", "--container"]),
         (&["--list", "--path", "/etc"], &["--list", "--path"]),

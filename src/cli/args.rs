@@ -17,6 +17,7 @@ use super::values::Time;
 use super::values::TransportChoice;
 use super::values::parse_comm;
 use super::values::parse_container;
+use super::values::parse_number;
 use super::values::parse_percent;
 use super::values::parse_size;
 use super::values::parse_time;
@@ -48,7 +49,7 @@ pub struct Args {
 
     /// Only these processes
     #[arg(short, long, value_name = "PID,…", value_delimiter = ',', help_heading = "Selection",
-          value_parser = clap::value_parser!(u32).range(1..), conflicts_with = "command")]
+          value_parser = parse_number::<u32>, conflicts_with = "command")]
     pub pid: Vec<u32>,
 
     /// Only these users, by name or number
@@ -120,7 +121,8 @@ pub struct Args {
     pub duration: Option<Duration>,
 
     /// Stop after N events, or N tables
-    #[arg(short = 'n', long, value_name = "N", help_heading = "When to stop")]
+    #[arg(short = 'n', long, value_name = "N", help_heading = "When to stop",
+          value_parser = parse_number::<NonZeroU64>)]
     pub count: Option<NonZeroU64>,
 
     /// How often a table is printed [default: 2s; with COMMAND once, at its end]
@@ -137,17 +139,22 @@ pub struct Args {
     pub by: Vec<Axis>,
 
     /// Only the N largest rows
-    #[arg(long, value_name = "N", help_heading = "Tables")]
+    #[arg(long, value_name = "N", help_heading = "Tables", value_parser = parse_number::<NonZeroU64>)]
     pub top: Option<NonZeroU64>,
 
     /// Time each call: total, mean, p50, p99, max; the largest rows are then those of most time
     #[arg(long, help_heading = "Tables")]
     pub latency: bool,
 
-    /// How the times of this call are spread; with --latency, and only this call unless
+    /// How the times of these calls are spread; with --latency, and only these calls unless
     /// --syscalls names more
-    #[arg(long, value_name = "SYSCALL", help_heading = "Tables")]
-    pub histogram: Option<String>,
+    #[arg(
+        long,
+        value_name = "SYSCALL,…",
+        value_delimiter = ',',
+        help_heading = "Tables"
+    )]
+    pub histogram: Vec<String>,
 
     /// Each table has all since the start, not what came since the last table; so it is with --pin
     #[arg(long, help_heading = "Tables")]

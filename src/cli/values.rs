@@ -153,11 +153,18 @@ pub(super) fn parse_comm(text: &str) -> Result<String, String> {
 
 /// A name that a variable of the environment can have.
 pub(super) fn parse_variable(text: &str) -> Result<String, String> {
-    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"=\"\\".contains(&byte);
+    let is_fit = |byte: u8| byte.is_ascii_graphic() && !b"=\"\\*?[]".contains(&byte);
     if text.is_empty() || !text.bytes().all(is_fit) {
-        return Err("the name of a variable has letters, digits and _".into());
+        return Err("the name of a variable has letters, digits and _; no patterns".into());
     }
     Ok(text.to_owned())
+}
+
+/// A number from 1 on.
+pub(super) fn parse_number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
+    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
+    let number = number.ok_or("a number from 1 on is wanted")?;
+    N::try_from(number).map_err(|_| "the number is too large".into())
 }
 
 /// `10` (seconds), `500ms`, `2m`, `1h30m`.

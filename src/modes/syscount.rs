@@ -97,22 +97,26 @@ pub fn run(cx: &mut Context) -> Result<Report> {
 /// The calls to look at, none for all, and those whose histogram is wanted.
 fn calls(args: &Args, axes: &[Axis]) -> Result<(Vec<Call>, Vec<Call>), UsageError> {
     let calls = super::named_calls(&args.syscalls)?;
-    let Some(name) = &args.histogram else {
-        return Ok((calls, Vec::new()));
-    };
-    let histogram = super::named_calls(std::slice::from_ref(name))?;
+    let histogram = super::named_calls(&args.histogram)?;
+    if histogram.is_empty() {
+        return Ok((calls, histogram));
+    }
+    for name in &args.histogram {
+        let named = super::named_calls(std::slice::from_ref(name))?;
+        if !calls.is_empty() && !named.iter().any(|call| calls.contains(call)) {
+            return Err(UsageError(format!(
+                "--histogram {name}: --syscalls leaves that call out"
+            )));
+        }
+        let alone = if calls.is_empty() { &histogram } else { &calls };
+        if !axes.contains(&Axis::Syscall) && *alone != named {
+            return Err(UsageError(format!(
+                "--histogram {name}: that call is counted together with others; add syscall to --by"
+            )));
+        }
+    }
     if calls.is_empty() {
         return Ok((histogram.clone(), histogram));
-    }
-    if !histogram.iter().any(|call| calls.contains(call)) {
-        return Err(UsageError(format!(
-            "--histogram {name}: --syscalls leaves that call out"
-        )));
-    }
-    if !axes.contains(&Axis::Syscall) && calls != histogram {
-        return Err(UsageError(format!(
-            "--histogram {name}: that call is counted together with others; add syscall to --by"
-        )));
     }
     Ok((calls, histogram))
 }
@@ -161,7 +165,6 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
     ];
     let on = watch.iter().filter(|(on, _)| *on);
     setup.config.watch = on.fold(0, |all, (_, bit)| all | bit.0);
-    setup.config.cpus = cpus;
     setup.config.budget = u32::from(look.budget);
     setup.sizes = vec![
         ("syscount_counts", Size::Entries(room)),

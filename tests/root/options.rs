@@ -149,7 +149,7 @@ fn count_of_events() -> Check {
 
 fn count_of_tables() -> Check {
     // A command that outlives three tables, and makes calls in each.
-    let mut command = hello(&["--mode", "syscount", "-o", "json", "-i", "50ms", "-n", "3"]);
+    let mut command = hello(&["--mode", "syscount", "-o", "json", "-i", "200ms", "-n", "3"]);
     let seen = see(command
         .arg("--")
         .arg(me())
@@ -190,6 +190,8 @@ fn top() -> Check {
     ensure!(rows.len() == 1 && count(&rows[0]) == 1009, "{rows:?}");
     let ledger = seen.ledger()?;
     ensure!(ledger.printed == 1009 && ledger.surplus > 211, "{ledger:?}");
+    let said = format!(", {} not shown", ledger.surplus);
+    ensure!(seen.stderr.contains(&said), "{}", seen.stderr);
     Ok(())
 }
 
