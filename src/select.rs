@@ -146,7 +146,7 @@ impl Select {
         }
         for mut program in object.progs_mut() {
             if program.name() == "hello_exit" {
-                program.set_autoload(self.has_pids());
+                program.set_autoload(self.has_pids() || config.remember != 0);
             } else if program.name() == "hello_fork" {
                 program.set_autoload(self.follow);
             }

@@ -124,7 +124,7 @@ static __always_inline void hello_key_here(struct hello_key *key, struct hello_h
 	if (config.count_by & HELLO_BY_UID)
 		key->uid = task ? task->cred->uid.val : (u32)bpf_get_current_uid_gid();
 	if (config.count_by & HELLO_BY_PID)
-		key->pid = task ? (u32)task->tgid : bpf_get_current_pid_tgid() >> 32;
+		key->pid = here ? here->tgid : bpf_get_current_pid_tgid() >> 32;
 	if (config.count_by & HELLO_BY_COMM)
 		bpf_get_current_comm(key->comm, sizeof(key->comm));
 	if (config.count_by & HELLO_BY_CGROUP)

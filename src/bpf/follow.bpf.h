@@ -1,24 +1,42 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Keeps hello_pids true while processes come and go. Included by every mode;
- * user space loads hello_exit when processes are selected, hello_fork when
- * their descendants are too. Attached in this order: who is let in is seen out.
+ * Keeps hello_pids, and what is remembered of tasks (here.bpf.h), true while processes come
+ * and go. Included by every mode; user space loads hello_exit when processes are selected
+ * or tasks remembered, hello_fork when descendants of processes are selected. Attached in
+ * this order: who is let in is seen out.
  */
 #ifndef HELLO_FOLLOW_BPF_H
 #define HELLO_FOLLOW_BPF_H
 
 #include "hello.bpf.h"
 
+/* The running task ends: its stack may be used again. */
+static __always_inline void hello_stack_ends(void)
+{
+	struct pt_regs *regs;
+	u64 address = 0;
+
+	if (!config.remember)
+		return;
+	regs = hello_regs_here();
+	/* A number: the verifier lets no pointer be shifted. */
+	bpf_probe_read_kernel(&address, sizeof(address), &regs);
+	hello_atomic_inc(hello_ended(address));
+}
+
 /* A process id may be used again once its last thread is gone. */
 SEC("?raw_tp/sched_process_exit")
 int hello_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
-	u32 tgid = hello_tgid_of(task);
+	u32 tgid;
 
+	hello_stack_ends();
 	/* do_exit() has taken this thread off the count already. */
-	if (BPF_CORE_READ(task, signal, live.counter) == 0)
+	if (config.select & HELLO_SELECT_PIDS && BPF_CORE_READ(task, signal, live.counter) == 0) {
+		tgid = hello_tgid_of(task);
 		bpf_map_delete_elem(&hello_pids, &tgid);
+	}
 	return 0;
 }
 

@@ -22,8 +22,9 @@ struct hello_here {
 	/* Pointers that the verifier knows, and the kernel does not count. */
 	struct task_struct __kptr_untrusted *task;
 	struct pt_regs __kptr_untrusted *regs; /* its registers of user space */
-	u64 stack; /* its kernel stack */
 	u64 address; /* of the task, as a number */
+	u32 tgid;
+	u32 ended; /* what hello_ended() was then */
 	/* What was last asked for: the container of whoever is in these groups. */
 	struct hello_groups groups;
 	u64 container;
@@ -40,35 +41,48 @@ struct {
 	__type(value, struct hello_here);
 } hello_here_map SEC(".maps");
 
+enum {
+	HELLO_STACKS = 4096, /* a power of two */
+};
+
+volatile u32 hello_ended_by_stack[HELLO_STACKS] SEC(".bss.ended") = {};
+
+/*
+ * How many tasks have ended on the kernel stack that has these registers at its top, and
+ * on a few others. Stacks are aligned to 16 KiB at least.
+ */
+static __always_inline volatile u32 *hello_ended(u64 regs)
+{
+	return &hello_ended_by_stack[(regs >> 14) % HELLO_STACKS];
+}
+
 /*
  * The running task, for a program that was handed its registers; NULL where the kernel
- * has to be asked. What is remembered still holds if the registers are those of its
- * kernel stack, and it has that stack, and it runs. The first alone does not do: a stack
- * is used again. Nor do the first two: a task that has ended gives its stack away a
- * moment before it forgets it. A task_struct that has become another task's has another
- * stack.
+ * has to be asked. What is remembered still holds if the registers are the same, for they
+ * are at the top of the task's kernel stack, and if no task has ended on that stack since:
+ * the next one may get it. hello_exit (follow.bpf.h) counts those that end.
  *
  * Not for programs that can be preempted: another program would change it midway.
  */
 static __always_inline struct hello_here *hello_here(u64 regs)
 {
-	struct task_struct *task, *now;
 	struct hello_here *here;
-	u32 zero = 0;
+	struct task_struct *now;
+	u32 zero = 0, ended;
 
-	/* A kernel for one CPU may not say who runs. */
-	if (!config.remember || !bpf_core_field_exists(struct task_struct, on_cpu))
+	if (!config.remember)
 		return NULL;
 	here = bpf_map_lookup_elem(&hello_here_map, &zero);
 	if (!here)
 		return NULL;
-	task = here->task;
-	if (task && (u64)here->regs == regs && (u64)task->stack == here->stack && task->on_cpu)
+	ended = *hello_ended(regs);
+	if ((u64)here->regs == regs && here->ended == ended)
 		return here;
 	now = bpf_get_current_task_btf();
 	here->regs = (void *)bpf_task_pt_regs(now);
-	here->stack = (u64)now->stack;
 	here->address = bpf_get_current_task();
+	here->tgid = bpf_get_current_pid_tgid() >> 32;
+	here->ended = ended;
 	here->task = now;
 	return here;
 }

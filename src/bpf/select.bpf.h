@@ -73,14 +73,9 @@ static __always_inline u32 hello_tgid_of(struct task_struct *task)
 
 static __always_inline u32 hello_tgid_here(struct hello_here *here)
 {
-	struct task_struct *task;
-
 	if (config.pidns)
 		return hello_tgid_of((void *)bpf_get_current_task());
-	if (!here)
-		return bpf_get_current_pid_tgid() >> 32;
-	task = here->task;
-	return task ? task->tgid : 0;
+	return here ? here->tgid : bpf_get_current_pid_tgid() >> 32;
 }
 
 #define PF_IO_WORKER 0x10 /* include/linux/sched.h */
@@ -104,8 +99,9 @@ enum hello_named {
 static __always_inline bool hello_selected_as(struct hello_here *here, enum hello_named named)
 {
 	u32 tgid = hello_tgid_here(here);
+	u32 select = config.select; /* volatile: once */
 
-	if (config.select & HELLO_SELECT_PIDS) {
+	if (select & HELLO_SELECT_PIDS) {
 		if (!hello_maybe[tgid % HELLO_MAYBE_SIZE])
 			return false;
 		if (!bpf_map_lookup_elem(&hello_pids, &tgid))
@@ -113,19 +109,19 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 	} else if (tgid == config.self_tgid) {
 		return false;
 	}
-	if (config.select & HELLO_SELECT_UIDS) {
+	if (select & HELLO_SELECT_UIDS) {
 		u32 uid = bpf_get_current_uid_gid();
 
 		if (!bpf_map_lookup_elem(&hello_uids, &uid))
 			return false;
 	}
 	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */
-	if (config.select & HELLO_SELECT_CGROUP &&
+	if (select & HELLO_SELECT_CGROUP &&
 	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
 		return false;
-	if (config.select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
+	if (select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
 		return false;
-	if (config.select & HELLO_SELECT_COMMS) {
+	if (select & HELLO_SELECT_COMMS) {
 		struct task_struct *task = (void *)bpf_get_current_task();
 		struct hello_comm comm = {};
 

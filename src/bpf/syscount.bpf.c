@@ -202,6 +202,17 @@ static __always_inline void begin(struct hello_ledger *ledger, struct hello_here
 		open->start = config.budget && syscount_control.untimed ? 0 : bpf_ktime_get_ns();
 }
 
+/* The ledger to book a call in that is to be counted, as so many; else NULL. */
+static __always_inline struct hello_ledger *pick(struct hello_here *here, struct hello_call call,
+						 u32 *weight)
+{
+	if (config.pick && !hello_wanted(call))
+		return NULL;
+	*weight = weight_of_call();
+	return *weight ? hello_begin_as(here, HELLO_THREAD, *weight) : NULL;
+}
+
+/* Where calls are counted and nothing else. */
 SEC("?raw_tp/sys_enter")
 int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
@@ -211,20 +222,9 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	struct hello_sum *sum;
 	u32 weight;
 
-	if (config.watch & HELLO_WATCH_EXITS && !syscount_control.on)
-		return 0;
-	if (config.pick && !hello_wanted(call))
-		return 0;
-	weight = weight_of_call();
-	if (!weight)
-		return 0;
-	ledger = hello_begin_as(here, HELLO_THREAD, weight);
+	ledger = pick(here, call, &weight);
 	if (!ledger)
 		return 0;
-	if (config.watch & HELLO_WATCH_EXITS) {
-		begin(ledger, here, call, weight);
-		return 0;
-	}
 	if (config.count_by == HELLO_BY_SYSCALL && call.nr < HELLO_NR_MAX) {
 		u32 index = call.abi * HELLO_NR_MAX + call.nr;
 
@@ -243,6 +243,23 @@ int syscount_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	} else {
 		hello_add(&ledger->lost_map, weight);
 	}
+	return 0;
+}
+
+/* Where exits are watched too. */
+SEC("?raw_tp/sys_enter")
+int syscount_entry(struct bpf_raw_tracepoint_args *ctx)
+{
+	struct hello_here *here = hello_here(ctx->args[0]);
+	struct hello_call call = hello_call_of(here, ctx->args[1]);
+	struct hello_ledger *ledger;
+	u32 weight;
+
+	if (!syscount_control.on)
+		return 0;
+	ledger = pick(here, call, &weight);
+	if (ledger)
+		begin(ledger, here, call, weight);
 	return 0;
 }
 

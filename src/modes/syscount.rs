@@ -173,6 +173,8 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
         ("syscount_buckets", Size::Entries(buckets)),
     ];
     let needs = [
+        (!look.exits, "syscount_raw_tp"),
+        (look.exits, "syscount_entry"),
         (look.exits, "syscount_exit"),
         (look.exits, "hello_forget"),
         (look.exits, "hello_call_slots"),

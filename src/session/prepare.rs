@@ -78,7 +78,7 @@ pub(super) fn prepare(
     cx.select.configure(object, &mut config)?;
     fit(setup, hook, object)?;
     for mut map in object.maps_mut() {
-        if map.name() == "hello_here_map" && !remembers {
+        if !remembers && (map.name() == "hello_here_map" || map.name() == ".bss.ended") {
             map.set_autocreate(false)?;
         }
     }

@@ -103,7 +103,7 @@ fn of_programs() -> Check {
     seen.ledger()?; // and nothing but JSON on standard output
     line(&seen.stderr, "hello: stats of all ")?;
     let programs = programs(&seen.stderr);
-    for name in ["syscount_raw_tp", "syscount_exit"] {
+    for name in ["syscount_entry", "syscount_exit"] {
         let row = programs.iter().find(|row| row.name == name);
         let row = row.ok_or_else(|| format!("no {name} in {}", seen.stderr))?;
         // The first window has a whole lot: 997 calls in not much more than 100 ms.
