@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 
 use crate::place::Place;
 use crate::place::UID;
+use crate::stats;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
@@ -77,6 +78,9 @@ impl Work {
         }
     }
 }
+
+/// How many loops one figure is the median of.
+const LOOPS: u64 = 12;
 
 /// How long a workload runs for one figure.
 #[derive(Debug, Clone, Copy)]
@@ -145,13 +149,16 @@ impl Workload {
         Ok(all / units)
     }
 
-    /// One figure: nanoseconds of a unit.
+    /// One figure: nanoseconds of a unit. Of a time the median of some loops: a host that
+    /// others use takes its CPU away now and then, which would be in the mean.
     pub(crate) fn measure(&mut self, length: Length) -> Result<f64> {
         match length {
             Length::Count(operations) => self.run(operations),
             Length::Time(time) => {
-                let operations = self.operations_in(time)?;
-                self.run(operations)
+                let operations = self.operations_in(time)? / LOOPS;
+                let loops: Result<Vec<f64>> =
+                    (0..LOOPS).map(|_| self.run(operations.max(1))).collect();
+                stats::median(&loops?).context("no loops")
             }
         }
     }
