@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Names of open(2)'s flags, of errors and of signals.
 
+use std::borrow::Cow;
+
 use std::io::Write as _;
 
 use nix::libc;
@@ -84,10 +86,10 @@ pub fn at_flags(out: &mut Vec<u8>, flags: u64) {
 }
 
 /// `SIGKILL`; real-time signals by number: `SIG34`.
-pub fn signal_name(signal: i32) -> String {
+pub fn signal_name(signal: i32) -> Cow<'static, str> {
     match Signal::try_from(signal) {
-        Ok(signal) => signal.as_str().to_owned(),
-        Err(_) => format!("SIG{signal}"),
+        Ok(signal) => signal.as_str().into(),
+        Err(_) => format!("SIG{signal}").into(),
     }
 }
 

@@ -110,11 +110,10 @@ impl Programs {
 }
 
 /// The arguments in a process's memory, where a NUL follows each; the last may be cut.
-pub fn arguments(memory: &[u8]) -> Vec<&[u8]> {
-    match memory.strip_suffix(b"\0").unwrap_or(memory) {
-        [] if memory.is_empty() => Vec::new(),
-        memory => memory.split(|byte| *byte == 0).collect(),
-    }
+pub fn arguments(memory: &[u8]) -> impl Iterator<Item = &[u8]> + Clone {
+    let has_some = !memory.is_empty();
+    let memory = memory.strip_suffix(b"\0").unwrap_or(memory);
+    memory.split(|byte| *byte == 0).filter(move |_| has_some)
 }
 
 /// The value of a variable in an environment.
@@ -132,6 +131,7 @@ mod tests {
 
     #[test]
     fn memory() {
+        let arguments = |memory| arguments(memory).collect::<Vec<_>>();
         assert!(arguments(b"").is_empty());
         assert_eq!(arguments(b"\0"), [b""]);
         assert_eq!(arguments(b"sh\0-c\0\0"), [&b"sh"[..], b"-c", b""]);

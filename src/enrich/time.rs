@@ -3,6 +3,7 @@
 
 use nix::time::ClockId;
 use nix::time::clock_gettime;
+use std::fmt;
 
 /// A change of the difference between the clocks by more than this (ns) is a step of
 /// the wall clock or a time of suspend.
@@ -234,14 +235,26 @@ fn add(ktime: u64, mono: i128) -> u64 {
 
 /// A length of time for people, in three digits or so: `812ns`, `12.3us`, `1.50ms`,
 /// `101s`, `20m34s`, `5h07m`, `2d07h`.
-pub fn length(ns: u64) -> String {
-    let seconds = ns / 1_000_000_000;
-    match seconds {
-        0..600 => {}
-        600..3600 => return format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..172_800 => return format!("{}h{:02}m", seconds / 3600, seconds / 60 % 60),
-        _ => return format!("{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+#[derive(Clone, Copy, Debug)]
+pub struct Length(
+    /// Nanoseconds.
+    pub u64,
+);
+
+impl fmt::Display for Length {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let seconds = self.0 / 1_000_000_000;
+        match seconds {
+            0..600 => short(f, self.0),
+            600..3600 => write!(f, "{}m{:02}s", seconds / 60, seconds % 60),
+            3600..172_800 => write!(f, "{}h{:02}m", seconds / 3600, seconds / 60 % 60),
+            _ => write!(f, "{}d{:02}h", seconds / 86_400, seconds / 3600 % 24),
+        }
     }
+}
+
+/// Three digits and a unit.
+fn short(f: &mut fmt::Formatter<'_>, ns: u64) -> fmt::Result {
     let units: [(_, u64); 4] = [
         ("ns", 1),
         ("us", 1_000),
@@ -257,10 +270,10 @@ pub fn length(ns: u64) -> String {
     let hundredths = u128::from(ns) * 100 / u128::from(size);
     let whole = hundredths / 100;
     match whole {
-        _ if size == 1 => format!("{ns}{unit}"),
-        0..10 => format!("{whole}.{:02}{unit}", hundredths % 100),
-        10..100 => format!("{whole}.{}{unit}", hundredths % 100 / 10),
-        _ => format!("{whole}{unit}"),
+        _ if size == 1 => write!(f, "{ns}{unit}"),
+        0..10 => write!(f, "{whole}.{:02}{unit}", hundredths % 100),
+        10..100 => write!(f, "{whole}.{}{unit}", hundredths % 100 / 10),
+        _ => write!(f, "{whole}{unit}"),
     }
 }
 
@@ -313,7 +326,7 @@ mod tests {
             (200_000_000_000_000, "2d07h"),
             (u64::MAX, "213503d23h"),
         ] {
-            assert_eq!(length(ns), text);
+            assert_eq!(Length(ns).to_string(), text);
         }
     }
 

@@ -107,18 +107,13 @@ impl<'a> Object<'a> {
 
     /// An array of bytes from a process, each as a string; if one is not UTF-8, with
     /// another array of all of them in hex beside it as `KEY_hex`.
-    pub fn list(&mut self, key: &str, values: &[&[u8]]) {
-        let texts: Vec<_> = values
-            .iter()
-            .map(|value| String::from_utf8_lossy(value))
-            .collect();
-        self.strs(key, texts.iter().map(AsRef::as_ref));
+    pub fn list<'v>(&mut self, key: &str, values: impl Iterator<Item = &'v [u8]> + Clone) {
+        self.strs(key, values.clone().map(String::from_utf8_lossy));
         if values
-            .iter()
+            .clone()
             .any(|value| std::str::from_utf8(value).is_err())
         {
-            let all: Vec<_> = values.iter().map(|value| hex(value)).collect();
-            self.strs(&format!("{key}_hex"), all.iter().map(String::as_str));
+            self.strs(&format!("{key}_hex"), values.map(hex));
         }
     }
 
@@ -151,14 +146,14 @@ impl<'a> Object<'a> {
     }
 
     /// An array of strings.
-    pub fn strs<'s>(&mut self, key: &str, values: impl IntoIterator<Item = &'s str>) {
+    pub fn strs(&mut self, key: &str, values: impl IntoIterator<Item = impl AsRef<str>>) {
         self.key(key);
         self.line.push(b'[');
         for (index, value) in values.into_iter().enumerate() {
             if index > 0 {
                 self.line.push(b',');
             }
-            string(self.line, value);
+            string(self.line, value.as_ref());
         }
         self.line.push(b']');
     }

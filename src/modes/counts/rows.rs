@@ -13,7 +13,7 @@ use crate::enrich::host::Host;
 use crate::enrich::host::When;
 use crate::enrich::syscalls::Abi;
 use crate::enrich::syscalls::Call;
-use crate::enrich::time::length;
+use crate::enrich::time::Length;
 use crate::output::Row;
 use crate::output::columns::Column;
 use crate::output::columns::Layout;
@@ -210,7 +210,7 @@ impl Row for CountRow<'_> {
 
     fn cell(&self, column: &str, cell: &mut Vec<u8>) {
         let (key, tally) = (self.key, self.tally);
-        let time = |cell: &mut Vec<u8>, ns: Option<u64>| number(cell, ns.map(length));
+        let time = |cell: &mut Vec<u8>, ns: Option<u64>| number(cell, ns.map(Length));
         match column {
             "TIME" => self.when.cell(cell),
             "COUNT" => number(cell, Some(tally.calls)),
@@ -280,7 +280,7 @@ impl Row for HistogramRow<'_> {
         for (from, to, count) in rows {
             let filled = (u128::from(count) * u128::from(BAR)).div_ceil(u128::from(most.max(1)));
             let bar = "@".repeat(usize::try_from(filled).unwrap_or(0));
-            let (from, to) = (length(from), length(to));
+            let (from, to) = (Length(from).to_string(), Length(to).to_string());
             let _ = write!(line, "\n{from:>9} {to:>9} {count:>10} {bar}");
         }
     }

@@ -19,7 +19,7 @@ use crate::enrich::host::Who;
 use crate::enrich::programs::Program;
 use crate::enrich::programs::arguments;
 use crate::enrich::programs::variable;
-use crate::enrich::time;
+use crate::enrich::time::Length;
 use crate::output;
 use crate::output::columns::Column;
 use crate::output::json::Object;
@@ -71,7 +71,8 @@ pub(super) const COLUMNS: &[Column] = &[
 #[derive(Debug)]
 pub(super) struct Record<'a> {
     pub(super) event: hello_exec_event,
-    ancestors: Vec<hello_ancestor>,
+    /// As the kernel side wrote them.
+    ancestors: &'a [u8],
     exe: &'a [u8],
     cwd: &'a [u8],
     filename: &'a [u8],
@@ -85,13 +86,9 @@ impl<'a> Record<'a> {
         let part = |span: &hello_span| {
             wire::part::<hello_exec_event>(record, span.at as usize, span.len as usize)
         };
-        let size = size_of::<hello_ancestor>();
-        let list = wire::tail::<hello_exec_event>(record, event.ancestors as usize * size)?;
+        let ancestors = event.ancestors as usize * size_of::<hello_ancestor>();
         Ok(Self {
-            ancestors: list
-                .chunks_exact(size)
-                .map(wire::decode)
-                .collect::<Result<_, _>>()?,
+            ancestors: wire::tail::<hello_exec_event>(record, ancestors)?,
             exe: part(&event.exe)?,
             cwd: part(&event.cwd)?,
             filename: part(&event.filename)?,
@@ -99,6 +96,11 @@ impl<'a> Record<'a> {
             env: part(&event.env)?,
             event,
         })
+    }
+
+    fn ancestors(&self) -> impl Iterator<Item = hello_ancestor> {
+        let all = self.ancestors.chunks_exact(size_of::<hello_ancestor>());
+        all.filter_map(|ancestor| wire::decode(ancestor).ok())
     }
 
     fn has(&self, flag: hello_exec_flags) -> bool {
@@ -207,7 +209,7 @@ impl<'a> Row<'a> {
     }
 
     /// The signal that ended it, and whether it left a core.
-    fn signal(&self) -> Option<(String, bool)> {
+    fn signal(&self) -> Option<(Cow<'static, str>, bool)> {
         let status = self.record.event.status;
         let signal = i32::try_from(status & 0x7f)
             .ok()
@@ -242,26 +244,18 @@ impl<'a> Row<'a> {
     }
 
     fn args_cell(&self, cell: &mut Vec<u8>) {
-        let mut words = self.argv.map(arguments);
-        if self.kind == hello_exec_kind::HELLO_EXEC_FAILED {
-            // The file that there is none of; the name it was to have says less.
-            let first = self.record.filename;
-            let words = words.get_or_insert_default();
-            match words.first_mut() {
-                Some(word) => *word = first,
-                None => words.push(first),
+        let has_failed = self.kind == hello_exec_kind::HELLO_EXEC_FAILED;
+        // The file that there is none of; the name it was to have says less.
+        let first = has_failed.then_some(self.record.filename);
+        let rest = arguments(self.argv.unwrap_or_default()).skip(first.iter().len());
+        for (index, word) in first.into_iter().chain(rest).enumerate() {
+            if index > 0 {
+                cell.push(b' ');
             }
+            shell_word(cell, word);
         }
-        match words {
-            None => cell.push(b'?'),
-            Some(words) => {
-                for (index, word) in words.iter().enumerate() {
-                    if index > 0 {
-                        cell.push(b' ');
-                    }
-                    shell_word(cell, word);
-                }
-            }
+        if !has_failed && self.argv.is_none() {
+            cell.push(b'?');
         }
         if self.is_truncated() {
             cell.extend(b" (cut)"); // which no quoted word can be
@@ -286,7 +280,7 @@ impl<'a> Row<'a> {
     }
 
     fn ancestors_cell(&self, cell: &mut Vec<u8>) {
-        for (index, ancestor) in self.record.ancestors.iter().enumerate() {
+        for (index, ancestor) in self.record.ancestors().enumerate() {
             if index > 0 {
                 cell.push(b'<');
             }
@@ -306,7 +300,7 @@ impl<'a> Row<'a> {
 
     fn json_argv(&self, object: &mut Object<'_>) {
         match self.argv {
-            Some(argv) => object.list("argv", &arguments(argv)),
+            Some(argv) => object.list("argv", arguments(argv)),
             None => object.null("argv"),
         }
         object.bool("argv_truncated", self.is_truncated());
@@ -323,7 +317,7 @@ impl<'a> Row<'a> {
         let record = self.record;
         object.opt_bytes("cwd", (!record.cwd.is_empty()).then_some(record.cwd));
         object.bool("cwd_truncated", is_cut(record.event.cwd_flags));
-        object.objects("ancestors", &record.ancestors, |object, ancestor| {
+        object.objects("ancestors", record.ancestors(), |object, ancestor| {
             object.num("pid", ancestor.pid);
             object.bytes("comm", wire::text(&ancestor.comm));
         });
@@ -360,7 +354,7 @@ impl<'a> Row<'a> {
             None => object.null("exit_code"),
         }
         let signal = self.signal();
-        object.opt_str("signal", signal.as_ref().map(|(name, _)| name.as_str()));
+        object.opt_str("signal", signal.as_ref().map(|(name, _)| name.as_ref()));
         object.bool("core", signal.is_some_and(|(_, core)| core));
         object.num("lifetime_ns", self.record.event.lifetime_ns);
         object.bool("forked", self.record.is_forked());
@@ -382,7 +376,7 @@ impl output::Row for Row<'_> {
             "EVENT" => cell.extend(self.event().as_bytes()),
             "RESULT" => self.result_cell(cell),
             "LIFETIME" if is_exit => {
-                cell.extend(time::length(record.event.lifetime_ns).as_bytes());
+                let _ = write!(cell, "{}", Length(record.event.lifetime_ns));
             }
             "EUID" => _ = write!(cell, "{}", record.event.euid),
             "EXE" if self.exe.is_some() => {
