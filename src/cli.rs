@@ -151,7 +151,10 @@ pub fn parse(
     let matches = match command(modes).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Parsed::Say(error.render().to_string())),
-        Err(error) if error.kind() == ErrorKind::MissingRequiredArgument => {
+        Err(error)
+            if error.kind() == ErrorKind::MissingRequiredArgument
+                && first(&error).contains("--mode") =>
+        {
             let names: Vec<_> = modes.iter().map(|mode| mode.name).collect();
             let modes = names.join(", ");
             return Err(UsageError(format!(
@@ -159,7 +162,7 @@ pub fn parse(
                 first(&error)
             )));
         }
-        Err(error) => return Err(UsageError(format!("{}\n{HINT}", complaint(&error)))),
+        Err(error) => return Err(UsageError(format!("{}\n{HINT}", complaint(modes, &error)))),
     };
     let args = Args::from_arg_matches(&matches)
         .map_err(|error| UsageError(format!("{}\n{HINT}", first(&error))))?;
@@ -236,15 +239,20 @@ const HINT: &str = "try 'hello --help'";
 
 /// What is wrong with the command line. clap would have what it does not know, be it a
 /// mistyped option, written after `--`, where it would be a COMMAND that is run.
-fn complaint(error: &clap::Error) -> String {
+fn complaint(modes: &[ModeInfo], error: &clap::Error) -> String {
     let value = |kind| match error.get(kind) {
         Some(ContextValue::String(value)) => Some(value.as_str()),
         _ => None,
     };
     let word = value(ContextKind::InvalidArg);
     match (error.kind(), word) {
+        (ErrorKind::UnknownArgument, Some(word)) if modes.iter().any(|mode| mode.name == word) => {
+            format!("unexpected argument '{word}'; did you mean --mode {word}?")
+        }
         (ErrorKind::UnknownArgument, Some(word)) if !word.starts_with('-') => {
-            format!("unexpected argument '{word}'; a COMMAND to trace comes last, after --")
+            format!(
+                "unexpected argument '{word}'; a COMMAND to trace comes last, after --, and lists have commas without spaces"
+            )
         }
         (ErrorKind::UnknownArgument, Some(word)) => {
             let near = value(ContextKind::SuggestedArg);

@@ -77,7 +77,7 @@ impl Command {
     pub fn hold(words: &[OsString], users: &Users, own_stdout: bool) -> Result<Self> {
         let name = words[0].to_string_lossy().into_owned();
         let path = find(&words[0])
-            .ok_or_else(|| CommandError(format!("{name}: command not found"), NOT_FOUND))?;
+            .ok_or_else(|| CommandError(format!("{name:?}: command not found"), NOT_FOUND))?;
         let user = invoking_user(users)?;
         let c = |text: &OsStr| CString::new(text.as_bytes()).context("a NUL byte in COMMAND");
         let program = c(path.as_os_str())?;
@@ -159,8 +159,17 @@ impl Command {
         } else {
             NOT_EXECUTABLE
         };
+        let hint = match errno {
+            Errno::ENOENT if Path::new(&self.name).exists() => {
+                "; the interpreter that it names is not there"
+            }
+            Errno::ENOENT if self.name.contains(' ') => {
+                "; name and arguments are words of their own"
+            }
+            _ => "",
+        };
         Err(CommandError(
-            format!("cannot run {}: {}", self.name, errno.desc()),
+            format!("cannot run {:?}: {}{hint}", self.name, errno.desc()),
             status,
         )
         .into())

@@ -27,7 +27,8 @@ pub struct Ledger {
     pub received: u64,
     /// Written to standard output, in a line of their own or as part of a count.
     pub printed: u64,
-    /// Beyond `--count`, or in rows beyond `--top`.
+    /// Beyond `--count`, in rows beyond `--top`, or wanted for something else only: for the
+    /// command lines of ends (`exec`), for paths that user space had to tidy up (`file`).
     pub surplus: u64,
     /// Not written because standard output failed or was closed.
     pub write_errors: u64,
@@ -149,7 +150,12 @@ impl Ledger {
             (false, _) => "events",
         };
         let about = if self.estimated { "about " } else { "" };
-        let mut line = format!("hello: {about}{shown} {what}, {} lost", self.lost.total());
+        let mut line = format!("hello: {about}{shown} {what}");
+        if self.surplus > 0 {
+            let more = if counting { "of them" } else { "more" };
+            let _ = write!(line, " ({} {more} not shown)", self.surplus);
+        }
+        let _ = write!(line, ", {} lost", self.lost.total());
         let reasons: Vec<String> = self
             .lost
             .by_reason()
@@ -162,11 +168,10 @@ impl Ledger {
         }
         for (count, words) in [
             (self.filtered, "filtered out"),
-            (self.surplus, "not shown"),
             (self.write_errors, "not written"),
             (self.unreadable, "with unreadable memory"),
             (self.truncated, "truncated"),
-            (self.unmatched, "exits without entry"),
+            (self.unmatched, "unmatched"),
         ] {
             if count > 0 {
                 let _ = write!(line, ", {count} {words}");
@@ -245,7 +250,11 @@ mod tests {
         assert!(cut.balances());
         assert_eq!(
             cut.closing_line(true),
-            "hello: 23 calls counted, 0 lost, 5 filtered out, 3 not shown"
+            "hello: 23 calls counted (3 of them not shown), 0 lost, 5 filtered out"
+        );
+        assert_eq!(
+            cut.closing_line(false),
+            "hello: 20 events (3 more not shown), 0 lost, 5 filtered out"
         );
         assert!(ledger().closing_line(false).contains("do not hold"));
     }

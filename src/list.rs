@@ -9,6 +9,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use anyhow::Result;
+use libbpf_rs::MapType;
 use libbpf_rs::ObjectBuilder;
 use libbpf_rs::btf::Btf;
 use libbpf_rs::btf::BtfKind;
@@ -108,10 +109,14 @@ fn describe(
     for map in object.maps() {
         let name = map.name().to_string_lossy().into_owned();
         if !name.contains('.') {
-            let kind = format!("{:?}", map.map_type());
+            let unit = match map.map_type() {
+                MapType::RingBuf => "bytes",
+                _ => "entries",
+            };
             let _ = writeln!(
                 text,
-                "    map         {name} ({kind}, {} entries)",
+                "    map         {name} ({:?}, {} {unit})",
+                map.map_type(),
                 map.max_entries()
             );
         }

@@ -102,7 +102,7 @@ fn try_run(args: Args) -> Result<u8> {
     };
     let layout = match args.layout(mode.info.columns, mode.info.shown) {
         // Which columns a table has depends on more than the mode, which will say it.
-        Err(_) if mode.info.shown.is_empty() => Layout::default(),
+        Err(_) if mode.counts() => Layout::default(),
         layout => layout?,
     };
     let select = Select::resolve(&args, &users, command.as_ref().map(Command::pid))?;

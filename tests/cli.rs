@@ -232,6 +232,23 @@ fn usage_errors() {
             &["--mod", "file"],
             &["no option '--mod'; did you mean --mode?"],
         ),
+        (&["exec", "-p", "1"], &["did you mean --mode exec?"]),
+        (
+            &["--mode", "syscount", "--top", "-1"],
+            &["'-1' for '--top <N>'", "a number from 1 on"],
+        ),
+        (
+            &["--mode", "syscount", "-d", "-1"],
+            &["'-1' for '--duration", "more than zero"],
+        ),
+        (
+            &["--mode", "file", "-d", "9e99"],
+            &["at most a hundred years"],
+        ),
+        (
+            &["--mode", "file", "-n", "18446744073709551616"],
+            &["the number is too large"],
+        ),
         (&["--mode", "file", "-1"], &["no option '-1'"]),
         (
             &["--mode", "file", "-p", "self"],

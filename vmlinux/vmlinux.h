@@ -298,7 +298,6 @@ struct task_struct {
 	struct files_struct *files;
 	struct css_set *cgroups;
 	void *stack;
-	int on_cpu;
 	unsigned int flags;
 	int exit_code;
 	u64 start_time; /* CLOCK_MONOTONIC, ns */

@@ -202,17 +202,16 @@ impl<'a> Bench<'a> {
     fn works(&mut self, round: usize, row: &'static Row, length: Length) -> Result<()> {
         for work in row.works {
             let workload = self.workloads.get_mut(work).context("no such workload")?;
-            let ns = workload.measure(longer(*work, length))?;
+            let ns = workload.measure(fitting(*work, length))?;
             self.results.note(row.name, *work, round, ns);
         }
         Ok(())
     }
 }
 
-/// An exec takes so long that it needs more time for as steady a figure.
-fn longer(work: Work, length: Length) -> Length {
+/// An exec takes so long that fewer do.
+fn fitting(work: Work, length: Length) -> Length {
     match (work, length) {
-        (Work::Exec, Length::Time(time)) => Length::Time(time * 3),
         (Work::Exec, Length::Count(count)) => Length::Count(count.div_ceil(50)),
         (_, length) => length,
     }

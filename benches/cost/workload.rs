@@ -80,7 +80,7 @@ impl Work {
 }
 
 /// How many loops one figure is the median of.
-const LOOPS: u64 = 12;
+const LOOPS: u64 = 5;
 
 /// How long a workload runs for one figure.
 #[derive(Debug, Clone, Copy)]
@@ -150,7 +150,8 @@ impl Workload {
     }
 
     /// One figure: nanoseconds of a unit. Of a time the median of some loops: a host that
-    /// others use takes its CPU away now and then, which would be in the mean.
+    /// others use takes its CPU away now and then, which would be in the mean. Each is longer
+    /// than any tracer waits before it reads what there is.
     pub(crate) fn measure(&mut self, length: Length) -> Result<f64> {
         match length {
             Length::Count(operations) => self.run(operations),

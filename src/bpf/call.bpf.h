@@ -214,7 +214,7 @@ static __always_inline struct pt_regs *hello_first_argument(u64 *ctx)
                                                                                      \
 		if (!hello_number_wanted(ctx->args[1]))                              \
 			return 0;                                                    \
-		call = hello_call_of(hello_here(ctx->args[0]), ctx->args[1]);        \
+		call = hello_call(ctx->args[1]);                                     \
 		return hello_wanted(call) ? handler(ctx, call) : 0;                  \
 	}
 

@@ -157,6 +157,8 @@ static __always_inline u64 hello_container_of(struct cgroup *cgroup, struct hell
 		if (!cgroup) {
 			task = (void *)bpf_get_current_task();
 			cgroup = BPF_CORE_READ(task, cgroups, dfl_cgrp);
+			/* The task may have been moved since its id was asked for. */
+			key->id = BPF_CORE_READ(cgroup, kn, id);
 		}
 		hello_learn_cgroup(cgroup, key);
 		known = bpf_map_lookup_elem(&hello_cgroups, key);

@@ -54,6 +54,8 @@ struct hello_sum {
 };
 
 /*
+ * (Whoever changes the layout of counters raises LAYOUT in src/modes/counts/plan.rs.)
+ *
  * What has happened to the calls of one key on one CPU. The entry's program writes
  * `sum` and `gone`, the exit's the rest, so that neither needs an atomic where one can
  * interrupt the other.

@@ -79,7 +79,6 @@ int exec_exit(struct bpf_raw_tracepoint_args *ctx)
 	struct task_struct *leader = BPF_CORE_READ(task, group_leader);
 	u32 tgid;
 
-	hello_stack_ends();
 	if (BPF_CORE_READ(task, flags) & PF_KTHREAD || !is_last(task, leader))
 		return 0;
 	tell_end(ctx, task, leader);

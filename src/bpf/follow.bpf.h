@@ -10,28 +10,24 @@
 
 #include "hello.bpf.h"
 
-/* The running task ends: its stack may be used again. */
-static __always_inline void hello_stack_ends(void)
-{
-	struct pt_regs *regs;
-	u64 address = 0;
-
-	if (!config.remember)
-		return;
-	regs = hello_regs_here();
-	/* A number: the verifier lets no pointer be shifted. */
-	bpf_probe_read_kernel(&address, sizeof(address), &regs);
-	hello_atomic_inc(hello_ended(address));
-}
-
-/* A process id may be used again once its last thread is gone. */
+/*
+ * A stack may be used again once its task has ended, a process id once the last thread
+ * is gone.
+ */
 SEC("?raw_tp/sched_process_exit")
 int hello_exit(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct task_struct *task = (void *)ctx->args[0];
 	u32 tgid;
 
-	hello_stack_ends();
+	if (config.remember) {
+		struct pt_regs *regs = hello_regs_here();
+		u64 address = 0;
+
+		/* A number: the verifier lets no pointer be shifted. */
+		bpf_probe_read_kernel(&address, sizeof(address), &regs);
+		hello_atomic_inc(hello_ended(address));
+	}
 	/* do_exit() has taken this thread off the count already. */
 	if (config.select & HELLO_SELECT_PIDS && BPF_CORE_READ(task, signal, live.counter) == 0) {
 		tgid = hello_tgid_of(task);

@@ -60,7 +60,8 @@ static __always_inline volatile u32 *hello_ended(u64 regs)
  * The running task, for a program that was handed its registers; NULL where the kernel
  * has to be asked. What is remembered still holds if the registers are the same, for they
  * are at the top of the task's kernel stack, and if no task has ended on that stack since:
- * the next one may get it. hello_exit (follow.bpf.h) counts those that end.
+ * the next one may get it. hello_exit (follow.bpf.h) counts those that end; it is attached
+ * before any program that remembers, and detached after.
  *
  * Not for programs that can be preempted: another program would change it midway.
  */

@@ -49,7 +49,7 @@ pub struct Args {
 
     /// Only these processes
     #[arg(short, long, value_name = "PID,…", value_delimiter = ',', help_heading = "Selection",
-          value_parser = parse_number::<u32>, conflicts_with = "command")]
+          value_parser = parse_number::<u32>, allow_negative_numbers = true, conflicts_with = "command")]
     pub pid: Vec<u32>,
 
     /// Only these users, by name or number
@@ -117,16 +117,16 @@ pub struct Args {
     pub failed_exits: bool,
 
     /// Stop after TIME (10, 500ms, 2m)
-    #[arg(short, long, value_name = "TIME", value_parser = parse_time, help_heading = "When to stop")]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true, help_heading = "When to stop")]
     pub duration: Option<Duration>,
 
     /// Stop after N events, or N tables
     #[arg(short = 'n', long, value_name = "N", help_heading = "When to stop",
-          value_parser = parse_number::<NonZeroU64>)]
+          value_parser = parse_number::<NonZeroU64>, allow_negative_numbers = true)]
     pub count: Option<NonZeroU64>,
 
     /// How often a table is printed [default: 2s; with COMMAND once, at its end]
-    #[arg(short, long, value_name = "TIME", value_parser = parse_time, help_heading = "Tables")]
+    #[arg(short, long, value_name = "TIME", value_parser = parse_time, allow_negative_numbers = true, help_heading = "Tables")]
     pub interval: Option<Duration>,
 
     /// What to count by, any combination
@@ -139,7 +139,7 @@ pub struct Args {
     pub by: Vec<Axis>,
 
     /// Only the N largest rows
-    #[arg(long, value_name = "N", help_heading = "Tables", value_parser = parse_number::<NonZeroU64>)]
+    #[arg(long, value_name = "N", help_heading = "Tables", value_parser = parse_number::<NonZeroU64>, allow_negative_numbers = true)]
     pub top: Option<NonZeroU64>,
 
     /// Time each call: total, mean, p50, p99, max; the largest rows are then those of most time
@@ -166,8 +166,8 @@ pub struct Args {
           value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
     pub max_entries: Option<u32>,
 
-    /// Let the programs in the kernel take so much of one CPU at the most: over it calls are
-    /// no longer timed, then 1 in N is counted and counts are estimates; each change is said
+    /// Let the programs in the kernel take about so much of one CPU: over it calls are no longer
+    /// timed, then 1 in N is counted and counts are estimates; each change is said
     #[arg(long, value_name = "PERCENT", help_heading = "Tables", value_parser = parse_percent)]
     pub max_cpu: Option<f64>,
 

@@ -2,6 +2,7 @@
 //! What the options' values can be, and how they are read.
 
 use std::fmt;
+use std::num::IntErrorKind;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -162,15 +163,28 @@ pub(super) fn parse_variable(text: &str) -> Result<String, String> {
 
 /// A number from 1 on.
 pub(super) fn parse_number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
-    let number = text.parse::<u64>().ok().filter(|number| *number > 0);
-    let number = number.ok_or("a number from 1 on is wanted")?;
-    N::try_from(number).map_err(|_| "the number is too large".into())
+    let too_large = || "the number is too large".to_owned();
+    match text.parse::<u64>() {
+        Ok(1..) => {}
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => return Err(too_large()),
+        _ => return Err("a number from 1 on is wanted".into()),
+    }
+    let number = text.parse::<u64>().ok();
+    number
+        .and_then(|number| N::try_from(number).ok())
+        .ok_or_else(too_large)
 }
+
+const TOO_LONG: &str = "a time is at most a hundred years";
 
 /// `10` (seconds), `500ms`, `2m`, `1h30m`.
 pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let time = match text.parse::<f64>() {
-        Ok(seconds) => Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())?,
+        Ok(seconds) => match Duration::try_from_secs_f64(seconds) {
+            Ok(time) => time,
+            Err(_) if seconds > 0.0 => return Err(TOO_LONG.into()),
+            Err(_) => return Err("a time is more than zero".into()),
+        },
         Err(_) => humantime::parse_duration(text)
             .map_err(|_| "a time is a number of seconds or e.g. 500ms, 2m, 1h30m".to_owned())?,
     };
@@ -178,7 +192,7 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
         return Err("a time is more than zero".into());
     }
     if time > Duration::from_secs(100 * 365 * 86_400) {
-        return Err("a time is at most a hundred years".into());
+        return Err(TOO_LONG.into());
     }
     Ok(time)
 }

@@ -2,7 +2,6 @@
 //! Names of open(2)'s flags, of errors and of signals.
 
 use std::borrow::Cow;
-
 use std::io::Write as _;
 
 use nix::libc;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! Kernel time stamps as wall-clock time.
 
+use std::fmt;
+
 use nix::time::ClockId;
 use nix::time::clock_gettime;
-use std::fmt;
 
 /// A change of the difference between the clocks by more than this (ns) is a step of
 /// the wall clock or a time of suspend.

@@ -21,6 +21,7 @@ use crate::cli::ModeInfo;
 use crate::cli::UsageError;
 use crate::enrich::host;
 use crate::enrich::host::Host;
+use crate::enrich::host::Who;
 use crate::enrich::programs::Program;
 use crate::enrich::programs::Programs;
 use crate::enrich::syscalls;
@@ -34,10 +35,11 @@ use crate::session::Setup;
 use crate::session::Size;
 use crate::session::Source;
 use crate::wire;
-use crate::wire::WireError;
+use crate::wire::types::hello_task;
 use row::Record;
 use row::Row;
 use skel::types::hello_exec_config;
+use skel::types::hello_exec_event;
 use skel::types::hello_exec_kind;
 
 skeleton!("exec");
@@ -198,8 +200,22 @@ impl Execs {
         let programs = std::rc::Rc::new(RefCell::new(Programs::default()));
         let known = std::rc::Rc::clone(&programs);
         let env = cx.args.env.clone();
-        let show = move |record: &[u8], host: &mut Host, output: &mut Output| {
-            show(record, host, output, &wanted, &env, &mut known.borrow_mut())
+        // Elsewhere hello knows it by another number than the kernel side.
+        let is_here = preflight::is_in_host_pid_namespace();
+        let command = cx.command.as_ref().filter(|_| is_here);
+        let mut command = command.map(|command| Held {
+            pid: command.pid(),
+            began: None,
+        });
+        let show = move |bytes: &[u8], host: &mut Host, output: &mut Output| {
+            let mut record = Record::decode(bytes)?;
+            let task: hello_task = wire::decode(bytes)?;
+            if let Some(command) = &mut command {
+                command.correct(&mut record.event, &task);
+            }
+            let who = wanted.is_shown(&record).then(|| host.who(&task));
+            show(&record, who, output, &env, &mut known.borrow_mut());
+            Ok(())
         };
         Self {
             events: Events::new(cx, show),
@@ -281,15 +297,38 @@ impl Source for Execs {
     }
 }
 
+/// COMMAND's process, which hello made and held before it became COMMAND.
+struct Held {
+    pid: u32,
+    /// When it became so (CLOCK_MONOTONIC, ns).
+    began: Option<u64>,
+}
+
+impl Held {
+    /// It has lived from then on.
+    fn correct(&mut self, event: &mut hello_exec_event, task: &hello_task) {
+        if task.pid != self.pid {
+            return;
+        }
+        match (hello_exec_kind(event.kind), self.began) {
+            (hello_exec_kind::HELLO_EXEC_EXEC, None) => self.began = Some(task.ktime),
+            (hello_exec_kind::HELLO_EXEC_EXIT, Some(began)) => {
+                event.lifetime_ns = task.ktime.saturating_sub(began);
+                self.began = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// `who` is for a record that is to be shown.
 fn show(
-    bytes: &[u8],
-    host: &mut Host,
+    record: &Record<'_>,
+    who: Option<Who<'_>>,
     output: &mut Output,
-    wanted: &Wanted,
     env: &[String],
     programs: &mut Programs,
-) -> Result<(), WireError> {
-    let record = Record::decode(bytes)?;
+) {
     let event = &record.event;
     let is_exit = hello_exec_kind(event.kind) == hello_exec_kind::HELLO_EXEC_EXIT;
     if !is_exit && event.program != 0 {
@@ -301,14 +340,11 @@ fn show(
     if is_exit && event.program != 0 && ended.is_none() {
         output.unmatched += 1;
     }
-    if wanted.is_shown(&record) {
-        let row = Row::new(host.who(&wire::decode(bytes)?), &record, ended, env);
-        output.event(&row);
-    } else {
-        output.pass();
+    match who {
+        Some(who) => output.event(&Row::new(who, record, ended, env)),
+        None => output.pass(),
     }
     if is_exit && !record.is_forked() {
         programs.end(event.program);
     }
-    Ok(())
 }

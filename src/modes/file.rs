@@ -109,6 +109,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     setup.config.latency = u32::from(cx.args.latency);
     let prefixes = prefix::prefixes(&cx.args.path, &cx.args.exclude_path)?;
     setup.rodata = vec![(".rodata.file", wire::bytes(&prefixes).to_vec())];
+    setup.remembers = true;
     let slots = preflight::possible_cpus().max(SLOTS);
     setup.sizes.push(("file_slots", Size::Entries(slots)));
     setup.functions = &[

@@ -108,8 +108,9 @@ fn calls(args: &Args, axes: &[Axis]) -> Result<(Vec<Call>, Vec<Call>), UsageErro
                 "--histogram {name}: --syscalls leaves that call out"
             )));
         }
-        let alone = if calls.is_empty() { &histogram } else { &calls };
-        if !axes.contains(&Axis::Syscall) && *alone != named {
+        let counted = if calls.is_empty() { &histogram } else { &calls };
+        let is_alone = counted.iter().all(|call| named.contains(call));
+        if !axes.contains(&Axis::Syscall) && !is_alone {
             return Err(UsageError(format!(
                 "--histogram {name}: that call is counted together with others; add syscall to --by"
             )));
@@ -130,6 +131,7 @@ fn look(args: &Args, axes: &[Axis], histogram: Vec<Call>) -> Look {
         && args.interval.is_none()
         && args.pin.is_none()
         && args.max_cpu.is_none()
+        && args.columns.is_empty()
         && !args.failed
         && !times;
     Look {
@@ -164,6 +166,7 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
         (in_array, hello_watch::HELLO_WATCH_ARRAY),
     ];
     let on = watch.iter().filter(|(on, _)| *on);
+    setup.remembers = true;
     setup.config.watch = on.fold(0, |all, (_, bit)| all | bit.0);
     setup.config.budget = u32::from(look.budget);
     setup.sizes = vec![

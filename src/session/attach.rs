@@ -4,7 +4,8 @@
 //! A program's section says its hook: `?kprobe`, `?fentry`, `?tp/…`, `?raw_tp/…`. One
 //! that names a function (`?fexit/do_filp_open`) is for kernels that have it; one without
 //! the question mark is loaded whatever the hook.
-//! Programs named `hello_…` keep the filters true and belong to no hook.
+//! Programs named `hello_…` keep true what others go by, the filters and who runs: they belong
+//! to no hook, are attached first and detached last.
 
 use anyhow::Context as _;
 use anyhow::Result;

@@ -103,6 +103,9 @@ pub struct Setup {
     pub rodata: Vec<(&'static str, Vec<u8>)>,
     /// Kernel functions that a program must be on, by those hooks: one of each group.
     pub functions: &'static [&'static [&'static str]],
+    /// Its programs on raw tracepoints look at every system call, and so remember who runs
+    /// (src/bpf/here.bpf.h).
+    pub remembers: bool,
     /// Programs and maps that this run has no use for; a name that ends with `*`
     /// stands for all that begin so.
     pub leave_out: Vec<&'static str>,
@@ -131,6 +134,7 @@ impl Setup {
             pins: Vec::new(),
             rodata: Vec::new(),
             functions: &[],
+            remembers: false,
             leave_out: Vec::new(),
             maps_of: &[],
             sizes: Vec::new(),

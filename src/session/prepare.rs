@@ -50,7 +50,7 @@ pub(super) fn prepare(
     // fentry programs are preemptible, from Linux 7.0 on those of raw tracepoints are too,
     // and several share the ledger of a CPU.
     config.atomic = u32::from(hook == Hook::Fentry || preflight::kernel_version() >= (7, 0));
-    let remembers = hook == Hook::RawTp && remembers();
+    let remembers = setup.remembers && hook == Hook::RawTp && remembers();
     config.remember = u32::from(remembers);
     for call in &setup.calls {
         if let Some(word) = (call.nr < 1024).then(|| call.abi as usize * 16 + call.nr as usize / 64)

@@ -61,10 +61,15 @@ pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
 /// Waits for COMMAND after tracing has ended (`--duration`, `--count`, a closed pipe).
 /// A signal to hello is passed on to it; at the second hello goes without it: `None`.
 pub fn outlast(cx: &mut Context) -> Option<u8> {
+    let mut is_said = false;
     loop {
         let command = cx.command.as_mut()?;
         if command.has_ended() {
             return Some(command.wait());
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            let name = cx.args.command[0].display();
+            crate::say!("hello: {name} goes on, and hello ends with it");
         }
         match cx.stop.verdict(true) {
             Verdict::GoOn => {}

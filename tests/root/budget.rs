@@ -79,6 +79,13 @@ fn samples_and_returns() -> Check {
         seen.stderr
     );
     ensure!(seen.stderr.contains("about "), "{}", seen.stderr);
+    // All of a table in whose time calls were left out, also those that none was of.
+    let rows = seen.of_type("count")?;
+    ensure!(
+        rows.iter()
+            .all(|row| row["estimated"] == true && row["margin"].as_u64() > Some(0)),
+        "{rows:?}"
+    );
     let ledgers = seen.of_type("ledger")?;
     ensure!(
         ledgers.iter().all(|ledger| ledger["estimated"] == true),

@@ -2,6 +2,7 @@
 //! Every way a run can end: what the user sees, and that nothing stays behind.
 
 use std::fs::File;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
@@ -41,6 +42,7 @@ pub(crate) const TESTS: &[Test] = &[
         "duration_before_the_command_ends",
         duration_before_the_command_ends,
     ),
+    ("command_that_cannot_be_run", command_that_cannot_be_run),
     ("signal_after_the_duration", signal_after_the_duration),
     (
         "a_command_that_does_not_want_to_end",
@@ -275,6 +277,11 @@ fn duration_before_the_command_ends() -> Check {
         start.elapsed() >= Duration::from_secs(1),
         "COMMAND is not cut short"
     );
+    ensure!(
+        seen.stderr.contains(" goes on, and hello ends with it"),
+        "{}",
+        seen.stderr
+    );
     Ok(())
 }
 
@@ -303,6 +310,31 @@ fn run_deaf() -> Result<Running, String> {
     ]))?;
     ensure!(running.line() == "deaf\n", "the command runs");
     Ok(running)
+}
+
+/// What is said of a COMMAND comes from anywhere, and may not drive a terminal.
+fn command_that_cannot_be_run() -> Check {
+    let script = std::env::temp_dir().join(format!("hello-script-{}", std::process::id()));
+    std::fs::write(&script, "#!/no/such/interpreter\n").map_err(|error| error.to_string())?;
+    let _ = std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755));
+    let path = script.to_string_lossy().into_owned();
+    let table = [
+        (path.as_str(), "the interpreter that it names is not there"),
+        ("/bin/echo a", "name and arguments are words of their own"),
+        ("\u{1b}[31mred", "\"\\u{1b}[31mred\": command not found"),
+    ];
+    let result = table.iter().try_for_each(|(name, what)| {
+        let seen = see(&mut hello(&["--mode", "buffer", "--", name]))?;
+        ensure!(
+            seen.status == Some(127)
+                && seen.stderr.contains(what)
+                && !seen.stderr.contains('\u{1b}'),
+            "{seen:?}"
+        );
+        Ok(())
+    });
+    let _ = std::fs::remove_file(&script);
+    result
 }
 
 /// Deaf to SIGTERM: the second one ends hello without it.

@@ -325,7 +325,7 @@ fn columns() -> Check {
         (
             "syscount",
             "p50",
-            "no column \"p50\" here; there are: TIME, COUNT, SYSCALL\n",
+            "P50 is not in this table; --latency adds it\n",
         ),
         (
             "map",

@@ -29,6 +29,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("single_kinds", single_kinds),
     ("environment", environment),
     ("ancestors", ancestors),
+    ("lifetime_of_the_command", lifetime_of_the_command),
     ("storm", storm),
     ("running_before", running_before),
     ("perf_records_end_at_64k", perf_records_end_at_64k),
@@ -484,6 +485,23 @@ fn ancestors() -> Check {
     ensure!(hello, "{few:?}");
     let (many, cut) = list("37")?;
     ensure!(cut == true && many.len() == 32, "{many:?}");
+    Ok(())
+}
+
+/// From its exec on: what hello needed to begin is not in it.
+fn lifetime_of_the_command() -> Check {
+    let options = [JSON, &["--time", "mono"]].concat();
+    let seen = see(&mut workload(&options, &["sleeps", "1", "50"]))?;
+    let events = seen.of_type("exec")?;
+    let [exec, exit] = events.as_slice() else {
+        return Err(format!("{events:?}"));
+    };
+    let at = |event: &Value| event["mono_ns"].as_u64();
+    let between = at(exit).zip(at(exec)).map(|(exit, exec)| exit - exec);
+    ensure!(
+        between > Some(50_000_000) && exit["lifetime_ns"].as_u64() == between,
+        "{events:?}"
+    );
     Ok(())
 }
 

@@ -103,6 +103,8 @@ pub(super) struct Counts {
     epoch: u32,
     /// How closely the kernel side looks.
     level: Level,
+    /// The most that one call has stood for in the time of the next table.
+    every: u32,
     /// What was last read of the even and of the odd epochs.
     parts: [Snapshot; 2],
     /// There may be counters of former runs.
@@ -136,6 +138,7 @@ impl Counts {
             .filter(|column| column.name == "TIME" || names.contains(&column.name))
             .map(std::slice::from_ref)
             .collect();
+        plan::check_columns(cx, &names)?;
         let layout = cx.args.layout(&there, &names)?;
         let is_laid_out = !cx.args.columns.is_empty() || layout.has("TIME");
         let (shape, layout) = if is_laid_out || cx.args.output != Format::Text {
@@ -167,6 +170,7 @@ impl Counts {
             limit: cx.args.count.map(std::num::NonZero::get),
             epoch: 0,
             level: Level::default(),
+            every: 1,
             parts: Default::default(),
             is_pinned: cx.args.pin.is_some(),
             before: Snapshot::new(),
@@ -305,6 +309,7 @@ impl Counts {
             axes: &self.axes,
             look: &self.look,
             at: self.host.clock.read_at(),
+            every: self.every,
         };
         for (entry, events) in shown.iter().zip(events) {
             let row = CountRow::new(frame, entry, &mut self.host);
@@ -336,7 +341,11 @@ impl Counts {
         }
         let open: u64 = now.values().map(|tally| tally.in_flight).sum();
         if self.look.summary && open > 0 {
-            crate::say!("hello: {open} of the calls had not returned, and have no time");
+            let calls = match open {
+                1 => "1 call had not returned, and has".to_owned(),
+                open => format!("{open} calls had not returned, and have"),
+            };
+            crate::say!("hello: {calls} no time");
         }
     }
 }
@@ -371,6 +380,7 @@ impl Source for Counts {
 
     fn throttle(&mut self, object: &Object, level: Level) -> Result<()> {
         self.level = level;
+        self.every = self.every.max(level.every);
         self.control(object, true)
     }
 
@@ -399,13 +409,16 @@ impl Source for Counts {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
             self.print(&now, is_final)?;
         }
+        if !self.look.cumulative {
+            self.every = self.level.every;
+        }
         if !gone.is_empty() {
             self.retired += retire::retire(object, &self.stores, &gone, &mut self.parts)?;
             now = read::settle(read::join(self.parts[0].clone(), &self.parts[1]), last)?;
         }
         if last {
-            self.remark(&now);
             self.output.flush();
+            self.remark(&now);
             let sum = |all: &Snapshot| all.values().map(|tally| tally.calls).sum::<u64>();
             self.output.received = (self.retired + sum(&now)).saturating_sub(sum(&self.before));
             let told = self.output.printed() + self.output.write_errors();

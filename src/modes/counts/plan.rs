@@ -4,6 +4,8 @@
 use super::Look;
 use super::read::Store;
 use crate::cli::Axis;
+use crate::cli::UsageError;
+use crate::modes::Mode;
 use crate::session::Context;
 use crate::wire::types::hello_axis;
 
@@ -48,6 +50,10 @@ pub(in crate::modes) fn room(cx: &Context, bytes: u32) -> u32 {
     cx.args.max_entries.unwrap_or(ROOM.min(fitting).max(1024))
 }
 
+/// Which layout counters have (src/bpf/count.bpf.h). To be raised where it changes: what was
+/// pinned before would be read as something else.
+const LAYOUT: u32 = 2;
+
 /// The names of the pinned files: counters by other axes are other counters, and so
 /// are those of failed calls only and those with times. Results are watched where an axis
 /// or one of these needs them, and so are in the name already.
@@ -64,6 +70,47 @@ pub(in crate::modes) fn pins(
     let timed = if look.times { "_timed" } else { "" };
     stores
         .iter()
-        .map(|(map, _)| (*map, format!("{map}_by_{}{failed}{timed}", by.join("_"))))
+        .map(|(map, _)| {
+            (
+                *map,
+                format!("{map}_v{LAYOUT}_by_{}{failed}{timed}", by.join("_")),
+            )
+        })
         .collect()
+}
+
+/// The option that a table has a column by.
+fn option_of(column: &str) -> Option<&'static str> {
+    Some(match column {
+        "MARGIN" | "TIMED" => "--max-cpu",
+        "ERRORS" | "INFLIGHT" | "TOTAL" | "MEAN" | "P50" | "P99" | "MAX" => "--latency",
+        "SYSCALL" => "--by syscall",
+        "ERRNO" => "--by errno",
+        "USER" => "--by uid",
+        "PID" => "--by pid",
+        "COMM" => "--by comm",
+        "CONTAINER" => "--by container",
+        "CGROUP" => "--by cgroup",
+        _ => return None,
+    })
+}
+
+/// Are all columns that were asked for among those of the table?
+///
+/// # Errors
+/// One is not, but would be with another option.
+pub(super) fn check_columns(cx: &Context, there: &[&str]) -> Result<(), UsageError> {
+    let mode = cx.args.mode.as_deref().and_then(Mode::named);
+    for column in cx.args.columns.iter().map(|name| name.to_ascii_uppercase()) {
+        let option = option_of(&column).filter(|_| !there.contains(&column.as_str()));
+        let name = option.and_then(|option| option[2..].split(' ').next());
+        if let (Some(mode), Some(option), Some(name)) = (mode, option, name)
+            && mode.info.options.contains(&name)
+        {
+            return Err(UsageError(format!(
+                "--columns: {column} is not in this table; {option} adds it"
+            )));
+        }
+    }
+    Ok(())
 }

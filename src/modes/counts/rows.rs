@@ -25,7 +25,7 @@ use crate::wire::types::hello_key;
 pub(super) const LINE: &[Column] = &[Column::text(
     "ID N: CALLS",
     0,
-    "how many calls the user of that number has made since the start",
+    "calls of the user of that number: all since the start, in syscount those since the line before unless --cumulative",
 )];
 
 /// The line of the book: `ID 0: 332` and so on, with tabs between.
@@ -52,7 +52,7 @@ impl Row for Line<'_> {
 /// unit: 12.3us.
 pub(in crate::modes) const COLUMNS: &[Column] = &[
     host::TIME,
-    Column::number("COUNT", 10, "calls"),
+    Column::number("COUNT", 10, "calls that began in the time of the table"),
     Column::number(
         "MARGIN",
         8,
@@ -60,7 +60,16 @@ pub(in crate::modes) const COLUMNS: &[Column] = &[
     ),
     Column::number("ERRORS", 8, "of these, those that failed"),
     Column::number("INFLIGHT", 8, "of these, those that had not returned yet"),
-    Column::number("TOTAL", 7, "time of all that returned (--latency)"),
+    Column::number(
+        "TIMED",
+        8,
+        "of those that returned in it, how many were timed (--max-cpu)",
+    ),
+    Column::number(
+        "TOTAL",
+        7,
+        "time of those that returned in it (--latency; under --max-cpu of those that were timed)",
+    ),
     Column::number("MEAN", 7, "time of one in the mean"),
     Column::number("P50", 7, "half of them took no longer, to a sixteenth"),
     Column::number("P99", 7, "99 of 100 took no longer, to a sixteenth"),
@@ -102,6 +111,7 @@ pub(super) fn columns(axes: &[Axis], look: &Look) -> Vec<&'static str> {
     columns.extend(look.budget.then_some("MARGIN"));
     columns.extend(look.exits.then_some("ERRORS"));
     columns.extend((look.exits && !look.failed).then_some("INFLIGHT"));
+    columns.extend((look.budget && look.times).then_some("TIMED"));
     columns.extend(times.iter().filter(|_| look.times));
     let asked = by.iter().filter(|(axis, _)| axes.contains(axis));
     columns.extend(asked.map(|(_, name)| *name));
@@ -139,6 +149,8 @@ pub(super) struct Frame<'a> {
     pub(super) look: &'a Look,
     /// When it was read (CLOCK_MONOTONIC, ns).
     pub(super) at: u64,
+    /// In its time there was a call of so many that stood for all of them.
+    pub(super) every: u32,
 }
 
 /// A key and what is known of its calls.
@@ -214,9 +226,10 @@ impl Row for CountRow<'_> {
         match column {
             "TIME" => self.when.cell(cell),
             "COUNT" => number(cell, Some(tally.calls)),
-            "MARGIN" => number(cell, Some(tally.margin())),
+            "MARGIN" => number(cell, Some(tally.margin(self.frame.every))),
             "ERRORS" => number(cell, Some(tally.errors)),
             "INFLIGHT" => number(cell, Some(tally.in_flight)),
+            "TIMED" => number(cell, Some(tally.timed)),
             "TOTAL" => time(cell, self.total_ns()),
             "MEAN" => time(cell, tally.mean_ns()),
             "P50" => time(cell, tally.percentile(50)),
@@ -236,8 +249,9 @@ impl Row for CountRow<'_> {
         self.head(object);
         object.num("count", self.tally.calls);
         if self.frame.look.budget {
-            object.bool("estimated", self.tally.variance > 0);
-            object.num("margin", self.tally.margin());
+            let margin = self.tally.margin(self.frame.every);
+            object.bool("estimated", margin > 0);
+            object.num("margin", margin);
         }
         if self.frame.look.exits {
             object.num("errors", self.tally.errors);
