@@ -147,6 +147,10 @@ pub fn parse(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, UsageError> {
     let words: Vec<_> = words.into_iter().collect();
+    let names_mode = words.iter().any(|word| {
+        let word = word.to_string_lossy();
+        word == "--mode" || word.starts_with("--mode=")
+    });
     let ends_with_dashes = words.last().is_some_and(|word| word == "--");
     let matches = match command(modes).try_get_matches_from(words) {
         Ok(matches) => matches,
@@ -162,7 +166,12 @@ pub fn parse(
                 first(&error)
             )));
         }
-        Err(error) => return Err(UsageError(format!("{}\n{HINT}", complaint(modes, &error)))),
+        Err(error) => {
+            return Err(UsageError(format!(
+                "{}\n{HINT}",
+                complaint(if names_mode { &[] } else { modes }, &error)
+            )));
+        }
     };
     let args = Args::from_arg_matches(&matches)
         .map_err(|error| UsageError(format!("{}\n{HINT}", first(&error))))?;
@@ -237,7 +246,7 @@ fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {
 /// Below a complaint about the command line.
 const HINT: &str = "try 'hello --help'";
 
-/// What is wrong with the command line. clap would have what it does not know, be it a
+/// What is wrong with the command line, on which one of `modes` may have been meant. clap would have what it does not know, be it a
 /// mistyped option, written after `--`, where it would be a COMMAND that is run.
 fn complaint(modes: &[ModeInfo], error: &clap::Error) -> String {
     let value = |kind| match error.get(kind) {

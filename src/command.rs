@@ -2,6 +2,7 @@
 //! Runs COMMAND: started, held before its exec, let go when the programs are
 //! attached, so that its own execve is the first thing they see.
 
+use std::cell::Cell;
 use std::env;
 use std::ffi::CString;
 use std::ffi::OsStr;
@@ -13,6 +14,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::rc::Rc;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -22,9 +24,12 @@ use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SigHandler;
 use nix::sys::signal::Signal;
+use nix::sys::time::TimeSpec;
 use nix::sys::wait::WaitPidFlag;
 use nix::sys::wait::WaitStatus;
 use nix::sys::wait::waitpid;
+use nix::time::ClockId;
+use nix::time::clock_gettime;
 use nix::unistd;
 use nix::unistd::ForkResult;
 use nix::unistd::Gid;
@@ -53,13 +58,25 @@ impl std::fmt::Display for CommandError {
 
 impl std::error::Error for CommandError {}
 
+/// What to say of a program that is not there.
+fn one_word(name: &str) -> &'static str {
+    if name.contains(' ') {
+        "; name and arguments are words of their own"
+    } else {
+        ""
+    }
+}
+
 /// A child that waits for the word to become COMMAND.
 #[derive(Debug)]
 pub struct Command {
     pid: Pid,
     pidfd: OwnedFd,
     name: String,
+    /// Where that was found.
+    path: PathBuf,
     go: Option<OwnedFd>,
+    released: Rc<Cell<Option<TimeSpec>>>,
     /// Carries errno if execve fails; closed by a successful one.
     failure: OwnedFd,
     /// Its execve failed: it never was COMMAND.
@@ -76,8 +93,10 @@ impl Command {
     /// [`CommandError`] if there is no such program; what fork(2) says.
     pub fn hold(words: &[OsString], users: &Users, own_stdout: bool) -> Result<Self> {
         let name = words[0].to_string_lossy().into_owned();
-        let path = find(&words[0])
-            .ok_or_else(|| CommandError(format!("{name:?}: command not found"), NOT_FOUND))?;
+        let path = find(&words[0]).ok_or_else(|| {
+            let hint = one_word(&name);
+            CommandError(format!("'{name}': command not found{hint}"), NOT_FOUND)
+        })?;
         let user = invoking_user(users)?;
         let c = |text: &OsStr| CString::new(text.as_bytes()).context("a NUL byte in COMMAND");
         let program = c(path.as_os_str())?;
@@ -114,7 +133,9 @@ impl Command {
                     pid: child,
                     pidfd: pidfd_open(child.as_raw().cast_unsigned())?,
                     name,
+                    path,
                     go: Some(go),
+                    released: Rc::default(),
                     failure,
                     failed: false,
                     status: None,
@@ -128,6 +149,11 @@ impl Command {
         self.pid.as_raw().cast_unsigned()
     }
 
+    /// Where the time of its release will stand (CLOCK_MONOTONIC).
+    pub fn released(&self) -> Rc<Cell<Option<TimeSpec>>> {
+        Rc::clone(&self.released)
+    }
+
     /// Lets it run.
     ///
     /// # Errors
@@ -136,6 +162,8 @@ impl Command {
         let Some(go) = self.go.take() else {
             return Ok(());
         };
+        self.released
+            .set(Some(clock_gettime(ClockId::CLOCK_MONOTONIC)?));
         match unistd::write(&go, b"g") {
             // EPIPE: it has ended already, killed by Ctrl-C or for want of its user.
             Ok(_) | Err(Errno::EPIPE) => {}
@@ -160,16 +188,12 @@ impl Command {
             NOT_EXECUTABLE
         };
         let hint = match errno {
-            Errno::ENOENT if Path::new(&self.name).exists() => {
-                "; the interpreter that it names is not there"
-            }
-            Errno::ENOENT if self.name.contains(' ') => {
-                "; name and arguments are words of their own"
-            }
+            Errno::ENOENT if self.path.exists() => "; the interpreter that it names is not there",
+            Errno::ENOENT => one_word(&self.name),
             _ => "",
         };
         Err(CommandError(
-            format!("cannot run {:?}: {}{hint}", self.name, errno.desc()),
+            format!("cannot run '{}': {}{hint}", self.name, errno.desc()),
             status,
         )
         .into())

@@ -252,31 +252,46 @@ static __always_inline u64 hello_container_here(bool is_selected)
 		id;                                                                  \
 	})
 
-/* hello_container_here(), without looking anything up while the groups are the same. */
-static __always_inline u64 hello_container_still(struct hello_here *here)
+static __always_inline struct hello_groups hello_groups_of(struct task_struct *task)
 {
-	struct task_struct *task = hello_task_of(here);
-	struct hello_groups ids = {};
-	struct css_set *groups;
-	u64 found;
+	struct css_set *groups = task->cgroups;
+	struct hello_groups ids = { .v2 = groups->dfl_cgrp->kn->id };
 
-	if (!here || !task)
-		return hello_container_here(false);
-	groups = task->cgroups;
-	ids.v2 = groups->dfl_cgrp->kn->id;
 	if (config.containers & HELLO_CGROUPS_V1) {
 		ids.pids = HELLO_GROUP_BY(groups, pids_cgrp_id);
 		ids.memory = HELLO_GROUP_BY(groups, memory_cgrp_id);
 	}
-	if (here->groups.v2 != ids.v2 || here->groups.pids != ids.pids ||
-	    here->groups.memory != ids.memory) {
-		found = hello_find_container(false);
-		if (found == HELLO_CONTAINER_UNKNOWN)
-			return 0;
+	return ids;
+}
+
+static __always_inline bool hello_same_groups(const struct hello_groups *one,
+					      const struct hello_groups *other)
+{
+	return one->v2 == other->v2 && one->pids == other->pids && one->memory == other->memory;
+}
+
+/* hello_container_here(), without looking anything up while the groups are the same. */
+static __always_inline u64 hello_container_still(struct hello_here *here)
+{
+	struct task_struct *task = hello_task_of(here);
+	struct hello_groups ids, then;
+	u64 found;
+
+	if (!here || !task)
+		return hello_container_here(false);
+	ids = hello_groups_of(task);
+	if (hello_same_groups(&here->groups, &ids))
+		return here->container;
+	found = hello_find_container(false);
+	if (found == HELLO_CONTAINER_UNKNOWN)
+		return 0;
+	/* It may be moved to other groups at any time. */
+	then = hello_groups_of(task);
+	if (hello_same_groups(&then, &ids)) {
 		here->container = found;
 		here->groups = ids;
 	}
-	return here->container;
+	return found;
 }
 
 #endif /* HELLO_CONTAINER_BPF_H */

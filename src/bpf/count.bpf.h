@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the counting modes have in common: the key that a counter stands under. */
+/*
+ * What the counting modes have in common: counters and the keys that they stand under.
+ * They may be pinned: whoever changes their layout raises LAYOUT in src/modes/counts/plan.rs.
+ */
 #ifndef HELLO_COUNT_BPF_H
 #define HELLO_COUNT_BPF_H
 
@@ -54,8 +57,6 @@ struct hello_sum {
 };
 
 /*
- * (Whoever changes the layout of counters raises LAYOUT in src/modes/counts/plan.rs.)
- *
  * What has happened to the calls of one key on one CPU. The entry's program writes
  * `sum` and `gone`, the exit's the rest, so that neither needs an atomic where one can
  * interrupt the other.

@@ -163,12 +163,12 @@ pub struct Args {
     /// Room for N keys in the kernel's table; calls that find none are counted as lost
     /// [default: 65536, or what fits into 64 MiB]
     #[arg(long, value_name = "N", help_heading = "Tables",
-          value_parser = clap::value_parser!(u32).range(1..=16_777_216))]
+          value_parser = clap::value_parser!(u32).range(1..=16_777_216), allow_negative_numbers = true)]
     pub max_entries: Option<u32>,
 
     /// Let the programs in the kernel take about so much of one CPU: over it calls are no longer
     /// timed, then 1 in N is counted and counts are estimates; each change is said
-    #[arg(long, value_name = "PERCENT", help_heading = "Tables", value_parser = parse_percent)]
+    #[arg(long, value_name = "PERCENT", help_heading = "Tables", value_parser = parse_percent, allow_negative_numbers = true)]
     pub max_cpu: Option<f64>,
 
     /// With these variables of the environment
@@ -233,7 +233,7 @@ pub struct Args {
     /// N ring buffers, each for a group of CPUs that would contend for one [default: 1, on
     /// machines of 32 CPUs and more one for each 16]
     #[arg(long, value_name = "N", help_heading = "Kernel",
-          value_parser = clap::value_parser!(u32).range(1..=64))]
+          value_parser = clap::value_parser!(u32).range(1..=64), allow_negative_numbers = true)]
     pub rings: Option<u32>,
 
     /// Of each ring, or of each CPU's perf buffer (64K, 4M), rounded up to a power of two

@@ -5,6 +5,7 @@
 mod row;
 
 use std::cell::RefCell;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -39,7 +40,6 @@ use crate::wire::types::hello_task;
 use row::Record;
 use row::Row;
 use skel::types::hello_exec_config;
-use skel::types::hello_exec_event;
 use skel::types::hello_exec_kind;
 
 skeleton!("exec");
@@ -203,15 +203,18 @@ impl Execs {
         // Elsewhere hello knows it by another number than the kernel side.
         let is_here = preflight::is_in_host_pid_namespace();
         let command = cx.command.as_ref().filter(|_| is_here);
-        let mut command = command.map(|command| Held {
-            pid: command.pid(),
-            began: None,
-        });
+        let mut command = command.map(|command| (command.pid(), command.released()));
         let show = move |bytes: &[u8], host: &mut Host, output: &mut Output| {
             let mut record = Record::decode(bytes)?;
             let task: hello_task = wire::decode(bytes)?;
-            if let Some(command) = &mut command {
-                command.correct(&mut record.event, &task);
+            let is_end = hello_exec_kind(record.event.kind) == hello_exec_kind::HELLO_EXEC_EXIT;
+            if let Some((_, released)) = command.take_if(|(pid, _)| is_end && task.pid == *pid)
+                && let Some(released) = released.get()
+            {
+                // It was made before, and held.
+                let released = Duration::from(released).as_nanos();
+                let lifetime = u128::from(task.ktime).saturating_sub(released);
+                record.event.lifetime_ns = u64::try_from(lifetime).unwrap_or(u64::MAX);
             }
             let who = wanted.is_shown(&record).then(|| host.who(&task));
             show(&record, who, output, &env, &mut known.borrow_mut());
@@ -294,30 +297,6 @@ impl Source for Execs {
 
     fn record(&mut self, record: &[u8]) {
         self.events.record(record);
-    }
-}
-
-/// COMMAND's process, which hello made and held before it became COMMAND.
-struct Held {
-    pid: u32,
-    /// When it became so (CLOCK_MONOTONIC, ns).
-    began: Option<u64>,
-}
-
-impl Held {
-    /// It has lived from then on.
-    fn correct(&mut self, event: &mut hello_exec_event, task: &hello_task) {
-        if task.pid != self.pid {
-            return;
-        }
-        match (hello_exec_kind(event.kind), self.began) {
-            (hello_exec_kind::HELLO_EXEC_EXEC, None) => self.began = Some(task.ktime),
-            (hello_exec_kind::HELLO_EXEC_EXIT, Some(began)) => {
-                event.lifetime_ns = task.ktime.saturating_sub(began);
-                self.began = None;
-            }
-            _ => {}
-        }
     }
 }
 

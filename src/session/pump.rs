@@ -59,17 +59,13 @@ pub fn pidfd_open(pid: u32) -> Result<OwnedFd> {
 }
 
 /// Waits for COMMAND after tracing has ended (`--duration`, `--count`, a closed pipe).
-/// A signal to hello is passed on to it; at the second hello goes without it: `None`.
+/// A signal to hello sends it a SIGTERM; at the second hello goes without it: `None`.
 pub fn outlast(cx: &mut Context) -> Option<u8> {
     let mut is_said = false;
     loop {
         let command = cx.command.as_mut()?;
         if command.has_ended() {
             return Some(command.wait());
-        }
-        if !std::mem::replace(&mut is_said, true) {
-            let name = cx.args.command[0].display();
-            crate::say!("hello: {name} goes on, and hello ends with it");
         }
         match cx.stop.verdict(true) {
             Verdict::GoOn => {}
@@ -79,6 +75,10 @@ pub fn outlast(cx: &mut Context) -> Option<u8> {
                 return None;
             }
             Verdict::End => return None,
+        }
+        if !std::mem::replace(&mut is_said, true) {
+            let name = cx.args.command[0].display();
+            crate::say!("hello: {name} goes on, and hello ends with it");
         }
         let mut fds = [
             PollFd::new(command.as_fd(), PollFlags::POLLIN),

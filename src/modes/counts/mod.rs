@@ -138,7 +138,7 @@ impl Counts {
             .filter(|column| column.name == "TIME" || names.contains(&column.name))
             .map(std::slice::from_ref)
             .collect();
-        plan::check_columns(cx, &names)?;
+        plan::check_columns(cx, &names, &axes, &look)?;
         let layout = cx.args.layout(&there, &names)?;
         let is_laid_out = !cx.args.columns.is_empty() || layout.has("TIME");
         let (shape, layout) = if is_laid_out || cx.args.output != Format::Text {
@@ -361,6 +361,7 @@ impl Source for Counts {
         if self.is_pinned {
             self.read(object, 1, true)?;
             self.before = self.read(object, 0, true)?;
+            self.every = read::every(&self.before);
             self.last = self.before.clone();
         }
         Ok(())
@@ -409,7 +410,9 @@ impl Source for Counts {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
             self.print(&now, is_final)?;
         }
-        if !self.look.cumulative {
+        // Calls that are counted when they return may have been left out tables ago.
+        let by_return = self.look.failed || self.axes.contains(&Axis::Errno);
+        if !self.look.cumulative && !by_return {
             self.every = self.level.every;
         }
         if !gone.is_empty() {

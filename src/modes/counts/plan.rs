@@ -44,6 +44,12 @@ pub(in crate::modes) fn bits(axes: &[Axis]) -> u32 {
         .fold(0, |all, bit| all | bit)
 }
 
+/// As `--by` spells them.
+fn names(axes: &[Axis]) -> Vec<String> {
+    let name = |axis: &Axis| format!("{axis:?}").to_lowercase();
+    axes.iter().map(name).collect()
+}
+
 /// How many keys a table has room for, at so many bytes for each.
 pub(in crate::modes) fn room(cx: &Context, bytes: u32) -> u32 {
     let fitting = ROOM_BYTES / bytes.max(1);
@@ -55,58 +61,70 @@ pub(in crate::modes) fn room(cx: &Context, bytes: u32) -> u32 {
 const LAYOUT: u32 = 2;
 
 /// The names of the pinned files: counters by other axes are other counters, and so
-/// are those of failed calls only and those with times. Results are watched where an axis
+/// are those of failed calls only, those with times, and those that may be estimates. Results are watched where an axis
 /// or one of these needs them, and so are in the name already.
 pub(in crate::modes) fn pins(
     stores: &[Store],
     axes: &[Axis],
     look: &Look,
 ) -> Vec<(&'static str, String)> {
-    let by: Vec<String> = axes
-        .iter()
-        .map(|axis| format!("{axis:?}").to_lowercase())
-        .collect();
+    let by = names(axes).join("_");
     let failed = if look.failed { "_failed" } else { "" };
     let timed = if look.times { "_timed" } else { "" };
+    let sampled = if look.budget { "_sampled" } else { "" };
     stores
         .iter()
         .map(|(map, _)| {
             (
                 *map,
-                format!("{map}_v{LAYOUT}_by_{}{failed}{timed}", by.join("_")),
+                format!("{map}_v{LAYOUT}_by_{by}{failed}{timed}{sampled}"),
             )
         })
         .collect()
 }
 
-/// The option that a table has a column by.
-fn option_of(column: &str) -> Option<&'static str> {
-    Some(match column {
-        "MARGIN" | "TIMED" => "--max-cpu",
-        "ERRORS" | "INFLIGHT" | "TOTAL" | "MEAN" | "P50" | "P99" | "MAX" => "--latency",
-        "SYSCALL" => "--by syscall",
-        "ERRNO" => "--by errno",
-        "USER" => "--by uid",
-        "PID" => "--by pid",
-        "COMM" => "--by comm",
-        "CONTAINER" => "--by container",
-        "CGROUP" => "--by cgroup",
-        _ => return None,
-    })
+/// The option that would add a column to a table by `axes`; none if nothing would.
+fn option_of(column: &str, axes: &[Axis], look: &Look) -> Option<String> {
+    let by = |axis: &str| {
+        let mut names = names(axes);
+        names.push(axis.to_owned());
+        Some(format!("--by {}", names.join(",")))
+    };
+    match column {
+        "TIMED" if !look.times => Some("--latency".into()),
+        "MARGIN" | "TIMED" => Some("--max-cpu".into()),
+        "INFLIGHT" if look.failed => None,
+        "ERRORS" | "INFLIGHT" | "TOTAL" | "MEAN" | "P50" | "P99" | "MAX" => {
+            Some("--latency".into())
+        }
+        "USER" => by("uid"),
+        "SYSCALL" | "ERRNO" | "PID" | "COMM" | "CONTAINER" | "CGROUP" => by(&column.to_lowercase()),
+        _ => None,
+    }
 }
 
-/// Are all columns that were asked for among those of the table?
+/// Are all columns that were asked for among `there`, those of the table?
 ///
 /// # Errors
-/// One is not, but would be with another option.
-pub(super) fn check_columns(cx: &Context, there: &[&str]) -> Result<(), UsageError> {
+/// One is not, but would be with another option of the mode.
+pub(super) fn check_columns(
+    cx: &Context,
+    there: &[&str],
+    axes: &[Axis],
+    look: &Look,
+) -> Result<(), UsageError> {
     let mode = cx.args.mode.as_deref().and_then(Mode::named);
+    let takes = |option: &str| {
+        let name = option[2..].split(' ').next();
+        mode.zip(name)
+            .is_some_and(|(mode, name)| mode.info.options.contains(&name))
+    };
     for column in cx.args.columns.iter().map(|name| name.to_ascii_uppercase()) {
-        let option = option_of(&column).filter(|_| !there.contains(&column.as_str()));
-        let name = option.and_then(|option| option[2..].split(' ').next());
-        if let (Some(mode), Some(option), Some(name)) = (mode, option, name)
-            && mode.info.options.contains(&name)
-        {
+        // What calls return only a mode knows that sees them do it.
+        if there.contains(&column.as_str()) || column == "ERRNO" && !takes("--latency") {
+            continue;
+        }
+        if let Some(option) = option_of(&column, axes, look).filter(|option| takes(option)) {
             return Err(UsageError(format!(
                 "--columns: {column} is not in this table; {option} adds it"
             )));

@@ -25,7 +25,7 @@ use crate::wire::types::hello_key;
 pub(super) const LINE: &[Column] = &[Column::text(
     "ID N: CALLS",
     0,
-    "calls of the user of that number: all since the start, in syscount those since the line before unless --cumulative",
+    "calls of the user of that number: all since the start, in syscount those since the line before unless cumulative",
 )];
 
 /// The line of the book: `ID 0: 332` and so on, with tabs between.
@@ -52,18 +52,22 @@ impl Row for Line<'_> {
 /// unit: 12.3us.
 pub(in crate::modes) const COLUMNS: &[Column] = &[
     host::TIME,
-    Column::number("COUNT", 10, "calls that began in the time of the table"),
+    Column::number(
+        "COUNT",
+        10,
+        "calls: those that began in the time of the table; of failures and by errno those that returned in it",
+    ),
     Column::number(
         "MARGIN",
         8,
         "the count may be off by so many, in 19 of 20 cases (--max-cpu)",
     ),
-    Column::number("ERRORS", 8, "of these, those that failed"),
-    Column::number("INFLIGHT", 8, "of these, those that had not returned yet"),
+    Column::number("ERRORS", 8, "calls that returned with an error in it"),
+    Column::number("INFLIGHT", 8, "calls that had not returned at its end"),
     Column::number(
         "TIMED",
         8,
-        "of those that returned in it, how many were timed (--max-cpu)",
+        "how many of those that returned in it were timed (--max-cpu)",
     ),
     Column::number(
         "TOTAL",

@@ -40,7 +40,7 @@ pub(super) const COLUMNS: &[Column] = &[
     Column::text(
         "LIFETIME",
         8,
-        "of the process, from its start to its end; - before",
+        "of the process, from its start, of COMMAND from its release, to its end; - before",
     ),
     Column::number(
         "EUID",
