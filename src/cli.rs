@@ -147,7 +147,7 @@ pub fn parse(
     words: impl IntoIterator<Item = OsString>,
 ) -> Result<Parsed, UsageError> {
     let words: Vec<_> = words.into_iter().collect();
-    let names_mode = words.iter().any(|word| {
+    let names_mode = words.iter().take_while(|word| *word != "--").any(|word| {
         let word = word.to_string_lossy();
         word == "--mode" || word.starts_with("--mode=")
     });

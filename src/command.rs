@@ -36,6 +36,7 @@ use nix::unistd::Gid;
 use nix::unistd::Pid;
 use nix::unistd::Uid;
 
+use crate::enrich::escape::quoted;
 use crate::enrich::users::User;
 use crate::enrich::users::Users;
 use crate::enrich::users::supplementary_groups;
@@ -92,10 +93,12 @@ impl Command {
     /// # Errors
     /// [`CommandError`] if there is no such program; what fork(2) says.
     pub fn hold(words: &[OsString], users: &Users, own_stdout: bool) -> Result<Self> {
-        let name = words[0].to_string_lossy().into_owned();
+        let mut name = Vec::new();
+        quoted(&mut name, words[0].as_bytes());
+        let name = String::from_utf8_lossy(&name).into_owned();
         let path = find(&words[0]).ok_or_else(|| {
             let hint = one_word(&name);
-            CommandError(format!("'{name}': command not found{hint}"), NOT_FOUND)
+            CommandError(format!("{name}: command not found{hint}"), NOT_FOUND)
         })?;
         let user = invoking_user(users)?;
         let c = |text: &OsStr| CString::new(text.as_bytes()).context("a NUL byte in COMMAND");
@@ -193,7 +196,7 @@ impl Command {
             _ => "",
         };
         Err(CommandError(
-            format!("cannot run '{}': {}{hint}", self.name, errno.desc()),
+            format!("cannot run {}: {}{hint}", self.name, errno.desc()),
             status,
         )
         .into())

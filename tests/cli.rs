@@ -234,6 +234,11 @@ fn usage_errors() {
         ),
         (&["exec", "-p", "1"], &["did you mean --mode exec?"]),
         (
+            &["exec", "--", "x", "--mode", "y"],
+            &["did you mean --mode exec?"],
+        ),
+        (&["--mode", "file", "tail", "x"], &["comes last, after --"]),
+        (
             &["--mode", "syscount", "--top", "-1"],
             &["'-1' for '--top <N>'", "a number from 1 on"],
         ),

@@ -62,6 +62,7 @@ use prepare::prepare;
 use stats::Stats;
 
 pub(crate) use attach::section_hook;
+pub use budget::EVERY_MAX;
 pub use budget::Level;
 pub use excerpt::Excerpt;
 pub use log::libbpf_version;

@@ -25,6 +25,9 @@ use nix::sys::signal::Signal;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 
+/// After so long a tool is told again to end.
+const AGAIN: Duration = Duration::from_secs(5);
+
 /// What the calls of `mark` (ground.rs) have in their paths and arguments.
 pub(crate) const MARK: &str = "hello-peers-mark-";
 
@@ -186,15 +189,22 @@ impl<L: Listener> Tool<L> {
         }
     }
 
-    /// Ctrl-C, and what it says until its end.
+    /// Ctrl-C, and what it says until its end. bpftrace 0.17 misses one that comes while it
+    /// is handling events: so again after a while.
     pub(crate) fn stop(mut self, time: Duration) -> Result<(L, String)>
     where
         L: Default,
     {
-        if self.ended().is_none() {
+        let until = Instant::now() + time;
+        let mut ended = Ok(());
+        while self.ended().is_none() {
             let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT);
+            ended = self.wait(AGAIN).map(drop);
+            if Instant::now() >= until {
+                break;
+            }
         }
-        if let Err(error) = self.wait(time) {
+        if let Err(error) = ended {
             let _ = self.child.kill();
             let _ = self.child.wait();
             return Err(error);

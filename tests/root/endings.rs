@@ -321,7 +321,10 @@ fn command_that_cannot_be_run() -> Check {
     let table = [
         (path.as_str(), "the interpreter that it names is not there"),
         ("/bin/echo a", "name and arguments are words of their own"),
-        ("\u{1b}[31mred", "'\\u{1b}[31mred': command not found"),
+        (
+            "\u{1b}[31mred\nhello: 23 events, 0 lost",
+            "[31mred\\nhello: 23 events, 0 lost\": command not found",
+        ),
     ];
     let result = table.iter().try_for_each(|(name, what)| {
         let seen = see(&mut hello(&["--mode", "buffer", "--", name]))?;

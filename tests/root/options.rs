@@ -32,6 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("numbers_that_no_table_has", numbers_that_no_table_has),
     ("pin_goes_on", pin_goes_on),
     ("pins_of_what_is_watched", pins_of_what_is_watched),
+    ("pins_of_estimates", pins_of_estimates),
     ("pins_and_their_room", pins_and_their_room),
     ("pin_of_another_shape", pin_of_another_shape),
     ("pin_needs_a_bpffs", pin_needs_a_bpffs),
@@ -336,6 +337,25 @@ fn pins_of_what_is_watched() -> Check {
                 seen.stdout
             );
         }
+    }
+    Ok(())
+}
+
+/// Counters that may be estimates are others, and stay estimates.
+fn pins_of_estimates() -> Check {
+    let dir = PinDir::new();
+    for (sampled, want, margin) in [(false, 53, None), (true, 53, Some(0)), (true, 106, Some(1))] {
+        let mut options = vec!["--mode", "syscount", "-o", "json", "--pin", &dir.0];
+        options.extend(["--syscalls", "getppid"]);
+        options.extend(["--max-cpu", "10000"].iter().filter(|_| sampled));
+        let seen = see(&mut workload(&options, &["calls", "53", "0", "0"]))?;
+        let rows = seen.of_type("count")?;
+        ensure!(
+            rows.len() == 1
+                && count(&rows[0]) == want
+                && rows[0]["margin"].as_u64().map(|margin| margin.min(1)) == margin,
+            "{options:?}: {rows:?}"
+        );
     }
     Ok(())
 }

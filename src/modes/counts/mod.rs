@@ -103,7 +103,8 @@ pub(super) struct Counts {
     epoch: u32,
     /// How closely the kernel side looks.
     level: Level,
-    /// The most that one call has stood for in the time of the next table.
+    /// The most that one call has stood for in the time of the next table, or earlier where
+    /// calls that were left out then may be missing in it.
     every: u32,
     /// What was last read of the even and of the odd epochs.
     parts: [Snapshot; 2],
@@ -361,7 +362,10 @@ impl Source for Counts {
         if self.is_pinned {
             self.read(object, 1, true)?;
             self.before = self.read(object, 0, true)?;
-            self.every = read::every(&self.before);
+            if self.look.budget && !self.before.is_empty() {
+                // Nobody has kept how many calls were left out.
+                self.every = session::EVERY_MAX;
+            }
             self.last = self.before.clone();
         }
         Ok(())
@@ -410,7 +414,7 @@ impl Source for Counts {
             let is_final = last || self.limit.is_some_and(|limit| self.tables + 1 >= limit);
             self.print(&now, is_final)?;
         }
-        // Calls that are counted when they return may have been left out tables ago.
+        // Calls that are counted when they return may have been left out at any time before.
         let by_return = self.look.failed || self.axes.contains(&Axis::Errno);
         if !self.look.cumulative && !by_return {
             self.every = self.level.every;

@@ -91,6 +91,7 @@ fn option_of(column: &str, axes: &[Axis], look: &Look) -> Option<String> {
         Some(format!("--by {}", names.join(",")))
     };
     match column {
+        "TIMED" if !look.times && !look.budget => Some("--latency --max-cpu PERCENT".into()),
         "TIMED" if !look.times => Some("--latency".into()),
         "MARGIN" | "TIMED" => Some("--max-cpu".into()),
         "INFLIGHT" if look.failed => None,

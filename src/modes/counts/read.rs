@@ -136,13 +136,6 @@ impl Tally {
     }
 }
 
-/// At least so many calls has one stood for somewhere in what was read; 1: none has.
-pub(super) fn every(all: &Snapshot) -> u32 {
-    let of = |tally: &Tally| tally.variance.div_ceil(tally.calls.max(1)) + 1;
-    let most = all.values().map(of).max().unwrap_or(1);
-    u32::try_from(most.next_power_of_two()).unwrap_or(u32::MAX)
-}
-
 /// All counters that are not zero.
 pub(super) type Snapshot = HashMap<Key, Tally>;
 
@@ -337,10 +330,6 @@ mod tests {
         assert_eq!(tally.margin(1024), 3546);
         tally.variance = 50 * 8 * 7;
         assert_eq!((tally.margin(1), tally.margin(8)), (106, 109));
-        let one = |tally: Tally| every(&Snapshot::from([(native(7), tally)]));
-        assert_eq!(one(Tally::default()), 1);
-        tally.calls = 400;
-        assert_eq!(one(tally), 8);
     }
 
     #[test]

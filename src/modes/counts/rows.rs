@@ -153,7 +153,7 @@ pub(super) struct Frame<'a> {
     pub(super) look: &'a Look,
     /// When it was read (CLOCK_MONOTONIC, ns).
     pub(super) at: u64,
-    /// In its time there was a call of so many that stood for all of them.
+    /// The most that one of its calls may have stood for.
     pub(super) every: u32,
 }
 
