@@ -155,22 +155,10 @@ pub fn parse(
     let matches = match command(modes).try_get_matches_from(words) {
         Ok(matches) => matches,
         Err(error) if !error.use_stderr() => return Ok(Parsed::Say(error.render().to_string())),
-        Err(error)
-            if error.kind() == ErrorKind::MissingRequiredArgument
-                && first(&error).contains("--mode") =>
-        {
-            let names: Vec<_> = modes.iter().map(|mode| mode.name).collect();
-            let modes = names.join(", ");
-            return Err(UsageError(format!(
-                "{} [MODE: {modes}]\n{HINT}",
-                first(&error)
-            )));
-        }
         Err(error) => {
-            return Err(UsageError(format!(
-                "{}\n{HINT}",
-                complaint(if names_mode { &[] } else { modes }, &error)
-            )));
+            let wanted = if names_mode { &[] } else { modes };
+            let complaint = complaint(wanted, &error);
+            return Err(UsageError(format!("{complaint}\n{HINT}")));
         }
     };
     let args = Args::from_arg_matches(&matches)
@@ -246,8 +234,9 @@ fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {
 /// Below a complaint about the command line.
 const HINT: &str = "try 'hello --help'";
 
-/// What is wrong with the command line, on which one of `modes` may have been meant. clap would have what it does not know, be it a
-/// mistyped option, written after `--`, where it would be a COMMAND that is run.
+/// What is wrong with the command line; one of `modes` is yet to be named. clap would have
+/// what it does not know, be it a mistyped option, written after `--`, where it would be a
+/// COMMAND that is run.
 fn complaint(modes: &[ModeInfo], error: &clap::Error) -> String {
     let value = |kind| match error.get(kind) {
         Some(ContextValue::String(value)) => Some(value.as_str()),
@@ -255,6 +244,10 @@ fn complaint(modes: &[ModeInfo], error: &clap::Error) -> String {
     };
     let word = value(ContextKind::InvalidArg);
     match (error.kind(), word) {
+        (ErrorKind::MissingRequiredArgument, _) if !modes.is_empty() => {
+            let names: Vec<_> = modes.iter().map(|mode| mode.name).collect();
+            format!("{} [MODE: {}]", first(error), names.join(", "))
+        }
         (ErrorKind::UnknownArgument, Some(word)) if modes.iter().any(|mode| mode.name == word) => {
             format!("unexpected argument '{word}'; did you mean --mode {word}?")
         }

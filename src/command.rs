@@ -24,12 +24,9 @@ use nix::libc;
 use nix::sys::signal;
 use nix::sys::signal::SigHandler;
 use nix::sys::signal::Signal;
-use nix::sys::time::TimeSpec;
 use nix::sys::wait::WaitPidFlag;
 use nix::sys::wait::WaitStatus;
 use nix::sys::wait::waitpid;
-use nix::time::ClockId;
-use nix::time::clock_gettime;
 use nix::unistd;
 use nix::unistd::ForkResult;
 use nix::unistd::Gid;
@@ -37,6 +34,7 @@ use nix::unistd::Pid;
 use nix::unistd::Uid;
 
 use crate::enrich::escape::quoted;
+use crate::enrich::time::ktime;
 use crate::enrich::users::User;
 use crate::enrich::users::Users;
 use crate::enrich::users::supplementary_groups;
@@ -77,7 +75,7 @@ pub struct Command {
     /// Where that was found.
     path: PathBuf,
     go: Option<OwnedFd>,
-    released: Rc<Cell<Option<TimeSpec>>>,
+    released: Rc<Cell<Option<u64>>>,
     /// Carries errno if execve fails; closed by a successful one.
     failure: OwnedFd,
     /// Its execve failed: it never was COMMAND.
@@ -152,8 +150,8 @@ impl Command {
         self.pid.as_raw().cast_unsigned()
     }
 
-    /// Where the time of its release will stand (CLOCK_MONOTONIC).
-    pub fn released(&self) -> Rc<Cell<Option<TimeSpec>>> {
+    /// Where the time of its release will stand (CLOCK_MONOTONIC, ns).
+    pub fn released(&self) -> Rc<Cell<Option<u64>>> {
         Rc::clone(&self.released)
     }
 
@@ -165,8 +163,7 @@ impl Command {
         let Some(go) = self.go.take() else {
             return Ok(());
         };
-        self.released
-            .set(Some(clock_gettime(ClockId::CLOCK_MONOTONIC)?));
+        self.released.set(Some(ktime()));
         match unistd::write(&go, b"g") {
             // EPIPE: it has ended already, killed by Ctrl-C or for want of its user.
             Ok(_) | Err(Errno::EPIPE) => {}

@@ -5,14 +5,16 @@
 use std::fmt;
 use std::io::Write as _;
 
-/// Writes a line to standard error if that can be done. Control characters are escaped:
-/// names come from anywhere, and none shall drive the terminal.
+use crate::enrich::escape::steers;
+
+/// Writes a line to standard error if that can be done. What steers a terminal is
+/// escaped: names come from anywhere.
 pub fn line(text: fmt::Arguments<'_>) {
     let mut line = String::new();
     for character in text.to_string().chars() {
         match character {
             '\n' | '\t' => line.push(character),
-            _ if character.is_control() => line.extend(character.escape_default()),
+            _ if steers(character) => line.extend(character.escape_default()),
             _ => line.push(character),
         }
     }

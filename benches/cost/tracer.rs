@@ -35,6 +35,8 @@ const FLOOR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/floor.bpf.o"));
 const PATIENCE: Duration = Duration::from_secs(20);
 /// One that stops may have much to write.
 const LAST_WORDS: Duration = Duration::from_secs(120);
+/// Seconds after which a tracer is told again to end.
+const AGAIN: u64 = 5;
 /// Nothing new is attached for so long: all is.
 const SETTLED: Duration = Duration::from_millis(100);
 
@@ -208,7 +210,7 @@ impl Tracer {
         let begin = Instant::now();
         let mut told = 0;
         while self.child.try_wait()?.is_none() {
-            if told <= begin.elapsed().as_secs() / 5 {
+            if told <= begin.elapsed().as_secs() / AGAIN {
                 let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT);
                 told += 1;
             }

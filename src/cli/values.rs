@@ -163,28 +163,21 @@ pub(super) fn parse_variable(text: &str) -> Result<String, String> {
 
 /// A number from 1 on.
 pub(super) fn parse_number<N: TryFrom<u64>>(text: &str) -> Result<N, String> {
-    let too_large = || "the number is too large".to_owned();
-    match text.parse::<u64>() {
-        Ok(1..) => {}
-        Err(error) if *error.kind() == IntErrorKind::PosOverflow => return Err(too_large()),
+    let number = match text.parse::<u64>() {
+        Ok(number @ 1..) => N::try_from(number).ok(),
+        Err(error) if *error.kind() == IntErrorKind::PosOverflow => None,
         _ => return Err("a number from 1 on is wanted".into()),
-    }
-    let number = text.parse::<u64>().ok();
-    number
-        .and_then(|number| N::try_from(number).ok())
-        .ok_or_else(too_large)
+    };
+    number.ok_or_else(|| "the number is too large".into())
 }
-
-const TOO_LONG: &str = "a time is at most a hundred years";
 
 /// `10` (seconds), `500ms`, `2m`, `1h30m`.
 pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
     let time = match text.parse::<f64>() {
-        Ok(seconds) => match Duration::try_from_secs_f64(seconds) {
-            Ok(time) => time,
-            Err(_) if seconds > 0.0 => return Err(TOO_LONG.into()),
-            Err(_) => return Err("a time is more than zero".into()),
-        },
+        Ok(seconds) if seconds > 0.0 => {
+            Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)
+        }
+        Ok(_) => Duration::ZERO,
         Err(_) => humantime::parse_duration(text)
             .map_err(|_| "a time is a number of seconds or e.g. 500ms, 2m, 1h30m".to_owned())?,
     };
@@ -192,7 +185,7 @@ pub(super) fn parse_time(text: &str) -> Result<Duration, String> {
         return Err("a time is more than zero".into());
     }
     if time > Duration::from_secs(100 * 365 * 86_400) {
-        return Err(TOO_LONG.into());
+        return Err("a time is at most a hundred years".into());
     }
     Ok(time)
 }

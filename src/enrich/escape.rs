@@ -92,7 +92,7 @@ pub fn shell_word(out: &mut Vec<u8>, word: &[u8]) {
     }
 }
 
-fn steers(char: char) -> bool {
+pub(crate) fn steers(char: char) -> bool {
     char.is_control()
         || matches!(char,
             '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'

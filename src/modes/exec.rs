@@ -5,7 +5,6 @@
 mod row;
 
 use std::cell::RefCell;
-use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -207,14 +206,12 @@ impl Execs {
         let show = move |bytes: &[u8], host: &mut Host, output: &mut Output| {
             let mut record = Record::decode(bytes)?;
             let task: hello_task = wire::decode(bytes)?;
-            let is_end = hello_exec_kind(record.event.kind) == hello_exec_kind::HELLO_EXEC_EXIT;
-            if let Some((_, released)) = command.take_if(|(pid, _)| is_end && task.pid == *pid)
+            let is_its_end = |pid: u32| record.is_exit() && task.pid == pid;
+            if let Some((_, released)) = command.take_if(|(pid, _)| is_its_end(*pid))
                 && let Some(released) = released.get()
             {
                 // It was made before, and held.
-                let released = Duration::from(released).as_nanos();
-                let lifetime = u128::from(task.ktime).saturating_sub(released);
-                record.event.lifetime_ns = u64::try_from(lifetime).unwrap_or(u64::MAX);
+                record.event.lifetime_ns = task.ktime.saturating_sub(released);
             }
             let who = wanted.is_shown(&record).then(|| host.who(&task));
             show(&record, who, output, &env, &mut known.borrow_mut());
@@ -309,7 +306,7 @@ fn show(
     programs: &mut Programs,
 ) {
     let event = &record.event;
-    let is_exit = hello_exec_kind(event.kind) == hello_exec_kind::HELLO_EXEC_EXIT;
+    let is_exit = record.is_exit();
     if !is_exit && event.program != 0 {
         programs.remember(event.program, record.program());
         programs.end(event.replaced);

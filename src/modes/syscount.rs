@@ -77,6 +77,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     let (calls, histogram) = calls(&cx.args, &axes)?;
     let look = look(&cx.args, &axes, histogram);
     let mut setup = Setup::at(&INFO, calls);
+    setup.remembers = true;
     setup.config.count_by = counts::bits(&axes);
     setup.config.pick = u32::from(!setup.calls.is_empty());
     let stores = plan(cx, &axes, &look, &mut setup);
@@ -101,23 +102,24 @@ fn calls(args: &Args, axes: &[Axis]) -> Result<(Vec<Call>, Vec<Call>), UsageErro
     if histogram.is_empty() {
         return Ok((calls, histogram));
     }
+    let calls = if calls.is_empty() {
+        histogram.clone()
+    } else {
+        calls
+    };
     for name in &args.histogram {
         let named = super::named_calls(std::slice::from_ref(name))?;
-        if !calls.is_empty() && !named.iter().any(|call| calls.contains(call)) {
+        if !named.iter().any(|call| calls.contains(call)) {
             return Err(UsageError(format!(
                 "--histogram {name}: --syscalls leaves that call out"
             )));
         }
-        let counted = if calls.is_empty() { &histogram } else { &calls };
-        let is_alone = counted.iter().all(|call| named.contains(call));
+        let is_alone = calls.iter().all(|call| named.contains(call));
         if !axes.contains(&Axis::Syscall) && !is_alone {
             return Err(UsageError(format!(
                 "--histogram {name}: that call is counted together with others; add syscall to --by"
             )));
         }
-    }
-    if calls.is_empty() {
-        return Ok((histogram.clone(), histogram));
     }
     Ok((calls, histogram))
 }
@@ -166,7 +168,6 @@ fn plan(cx: &Context, axes: &[Axis], look: &Look, setup: &mut Setup) -> Vec<Stor
         (in_array, hello_watch::HELLO_WATCH_ARRAY),
     ];
     let on = watch.iter().filter(|(on, _)| *on);
-    setup.remembers = true;
     setup.config.watch = on.fold(0, |all, (_, bit)| all | bit.0);
     setup.config.budget = u32::from(look.budget);
     setup.sizes = vec![

@@ -195,19 +195,13 @@ impl<L: Listener> Tool<L> {
     where
         L: Default,
     {
-        let until = Instant::now() + time;
-        let mut ended = Ok(());
+        let begin = Instant::now();
         while self.ended().is_none() {
-            let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT);
-            ended = self.wait(AGAIN).map(drop);
-            if Instant::now() >= until {
-                break;
+            if begin.elapsed() >= time {
+                bail!("{} did not end within {} s", self.name, time.as_secs());
             }
-        }
-        if let Err(error) = ended {
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-            return Err(error);
+            let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGINT);
+            let _ = self.wait(AGAIN);
         }
         for reader in self.readers.drain(..) {
             let _ = reader.join();

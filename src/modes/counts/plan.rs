@@ -3,6 +3,8 @@
 
 use super::Look;
 use super::read::Store;
+use super::rows::KEYS;
+use super::rows::TIMES;
 use crate::cli::Axis;
 use crate::cli::UsageError;
 use crate::modes::Mode;
@@ -61,8 +63,9 @@ pub(in crate::modes) fn room(cx: &Context, bytes: u32) -> u32 {
 const LAYOUT: u32 = 2;
 
 /// The names of the pinned files: counters by other axes are other counters, and so
-/// are those of failed calls only, those with times, and those that may be estimates. Results are watched where an axis
-/// or one of these needs them, and so are in the name already.
+/// are those of failed calls only, those with times, and those that may be estimates.
+/// Results are watched where an axis or one of these needs them, and so are in the name
+/// already.
 pub(in crate::modes) fn pins(
     stores: &[Store],
     axes: &[Axis],
@@ -85,22 +88,17 @@ pub(in crate::modes) fn pins(
 
 /// The option that would add a column to a table by `axes`; none if nothing would.
 fn option_of(column: &str, axes: &[Axis], look: &Look) -> Option<String> {
-    let by = |axis: &str| {
-        let mut names = names(axes);
-        names.push(axis.to_owned());
-        Some(format!("--by {}", names.join(",")))
-    };
+    if let Some((axis, _)) = KEYS.iter().find(|(_, name)| *name == column) {
+        let all = [axes, &[*axis]].concat();
+        return Some(format!("--by {}", names(&all).join(",")));
+    }
     match column {
         "TIMED" if !look.times && !look.budget => Some("--latency --max-cpu PERCENT".into()),
         "TIMED" if !look.times => Some("--latency".into()),
         "MARGIN" | "TIMED" => Some("--max-cpu".into()),
         "INFLIGHT" if look.failed => None,
-        "ERRORS" | "INFLIGHT" | "TOTAL" | "MEAN" | "P50" | "P99" | "MAX" => {
-            Some("--latency".into())
-        }
-        "USER" => by("uid"),
-        "SYSCALL" | "ERRNO" | "PID" | "COMM" | "CONTAINER" | "CGROUP" => by(&column.to_lowercase()),
-        _ => None,
+        "ERRORS" | "INFLIGHT" => Some("--latency".into()),
+        _ => TIMES.contains(&column).then(|| "--latency".into()),
     }
 }
 

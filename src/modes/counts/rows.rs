@@ -99,25 +99,29 @@ pub(in crate::modes) const COLUMNS: &[Column] = &[
     ),
 ];
 
+/// What of them is told of times.
+pub(super) const TIMES: &[&str] = &["TOTAL", "MEAN", "P50", "P99", "MAX"];
+
+/// What of them is counted by.
+pub(super) const KEYS: &[(Axis, &str)] = &[
+    (Axis::Syscall, "SYSCALL"),
+    (Axis::Errno, "ERRNO"),
+    (Axis::Uid, "USER"),
+    (Axis::Pid, "PID"),
+    (Axis::Comm, "COMM"),
+    (Axis::Container, "CONTAINER"),
+    (Axis::Cgroup, "CGROUP"),
+];
+
 /// The names of those that a table has.
 pub(super) fn columns(axes: &[Axis], look: &Look) -> Vec<&'static str> {
-    let times = ["TOTAL", "MEAN", "P50", "P99", "MAX"];
-    let by = [
-        (Axis::Syscall, "SYSCALL"),
-        (Axis::Errno, "ERRNO"),
-        (Axis::Uid, "USER"),
-        (Axis::Pid, "PID"),
-        (Axis::Comm, "COMM"),
-        (Axis::Container, "CONTAINER"),
-        (Axis::Cgroup, "CGROUP"),
-    ];
     let mut columns = vec!["COUNT"];
     columns.extend(look.budget.then_some("MARGIN"));
     columns.extend(look.exits.then_some("ERRORS"));
     columns.extend((look.exits && !look.failed).then_some("INFLIGHT"));
     columns.extend((look.budget && look.times).then_some("TIMED"));
-    columns.extend(times.iter().filter(|_| look.times));
-    let asked = by.iter().filter(|(axis, _)| axes.contains(axis));
+    columns.extend(TIMES.iter().filter(|_| look.times));
+    let asked = KEYS.iter().filter(|(axis, _)| axes.contains(axis));
     columns.extend(asked.map(|(_, name)| *name));
     columns
 }

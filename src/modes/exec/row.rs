@@ -107,6 +107,10 @@ impl<'a> Record<'a> {
         self.event.flags & flag.0 != 0
     }
 
+    pub(super) fn is_exit(&self) -> bool {
+        hello_exec_kind(self.event.kind) == hello_exec_kind::HELLO_EXEC_EXIT
+    }
+
     pub(super) fn is_forked(&self) -> bool {
         self.has(hello_exec_flags::HELLO_EXEC_FORKED)
     }
@@ -175,8 +179,8 @@ impl<'a> Row<'a> {
     ) -> Self {
         let kind = hello_exec_kind(record.event.kind);
         let unreadable = record.has(hello_exec_flags::HELLO_EXEC_ARGV_UNREADABLE);
-        let is_exit = kind == hello_exec_kind::HELLO_EXEC_EXIT;
-        let own = (!is_exit && (!unreadable || !record.argv.is_empty())).then_some(record.argv);
+        let own =
+            (!record.is_exit() && (!unreadable || !record.argv.is_empty())).then_some(record.argv);
         let argv_bytes = match kind {
             hello_exec_kind::HELLO_EXEC_EXEC => record.event.argv_bytes,
             _ => record.argv.len() as u64,
@@ -247,7 +251,7 @@ impl<'a> Row<'a> {
         let has_failed = self.kind == hello_exec_kind::HELLO_EXEC_FAILED;
         // The file that there is none of; the name it was to have says less.
         let first = has_failed.then_some(self.record.filename);
-        let rest = arguments(self.argv.unwrap_or_default()).skip(first.iter().len());
+        let rest = arguments(self.argv.unwrap_or_default()).skip(usize::from(has_failed));
         for (index, word) in first.into_iter().chain(rest).enumerate() {
             if index > 0 {
                 cell.push(b' ');
@@ -371,7 +375,7 @@ impl output::Row for Row<'_> {
             return;
         }
         let record = self.record;
-        let is_exit = self.kind == hello_exec_kind::HELLO_EXEC_EXIT;
+        let is_exit = record.is_exit();
         match column {
             "EVENT" => cell.extend(self.event().as_bytes()),
             "RESULT" => self.result_cell(cell),
