@@ -84,7 +84,9 @@ impl Mode {
 /// An object as clang wrote it; `build.rs` has packed it. Of a damaged one nothing is
 /// left, which libbpf refuses.
 pub(crate) fn unpack(packed: &[u8]) -> Vec<u8> {
-    miniz_oxide::inflate::decompress_to_vec_zlib(packed).unwrap_or_default()
+    let mut object = miniz_oxide::inflate::decompress_to_vec_zlib(packed).unwrap_or_default();
+    object.shrink_to_fit(); // it has grown by doubling, and stays
+    object
 }
 
 /// The calls that `--syscalls` names.

@@ -46,7 +46,7 @@ const WAKE: &str = ".data.wake";
 
 /// Records read from a ring in one go at the most, so that a storm cannot keep hello
 /// from looking at the clock and at signals.
-const BATCH: usize = 8 << 10;
+const BATCH: usize = 1 << 10;
 
 /// What comes after a record that has woken the reader is read together, after so long
 /// at the latest; less (the order's slack) if somebody watches.
@@ -256,7 +256,13 @@ impl Transport {
         match &self.buffer {
             Buffer::Rings(rings) if pace != Pace::More => {
                 // The first record after a pause wakes us; what follows it is read with it.
-                rings.wake_at(if order.is_empty() { 0 } else { rings.mark })
+                let bytes = if order.is_empty() { 0 } else { rings.mark };
+                rings.wake_at(bytes)?;
+                // What finds a full ring wakes nobody.
+                if self.waiting() > bytes {
+                    self.pace.set(Pace::More);
+                }
+                Ok(())
             }
             _ => Ok(()),
         }

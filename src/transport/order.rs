@@ -11,27 +11,48 @@ use std::collections::VecDeque;
 /// longer than any interrupt, shorter than anybody notices.
 pub(super) const SLACK: u64 = 20_000_000;
 
-/// Memory (bytes) that is not given back after a storm.
-const KEPT: usize = 1 << 20;
+/// Records lie together in pieces of memory of so many bytes.
+const PIECE: usize = 64 << 10;
 
-/// Records that wait for their turn, all in one piece of memory: what has been handed
-/// on lies at its beginning and is removed when it is more than half of it, so no
-/// byte is moved more than twice.
+/// Slots that are kept when nothing waits.
+const KEPT: usize = 16 << 10;
+
+/// Records that wait for their turn.
 #[derive(Debug, Default)]
 pub(super) struct Order {
-    bytes: Vec<u8>,
+    pieces: VecDeque<Piece>,
+    /// How many pieces were given back: `Slot.piece` counts them too.
+    gone: usize,
     waiting: VecDeque<Slot>,
     /// Something in `waiting` is older than what stands before it.
     is_mixed: bool,
     newest: u64,
 }
 
+/// Records one after the other, as they came.
+#[derive(Debug)]
+struct Piece {
+    bytes: Vec<u8>,
+    /// How many of them still wait.
+    waiting: usize,
+}
+
+impl Default for Piece {
+    fn default() -> Self {
+        Self {
+            bytes: Vec::with_capacity(PIECE),
+            waiting: 0,
+        }
+    }
+}
+
 /// Where a record is.
 #[derive(Clone, Copy, Debug)]
 struct Slot {
     ktime: u64,
-    start: usize,
-    len: usize,
+    piece: usize,
+    start: u32,
+    len: u32,
 }
 
 impl Order {
@@ -41,12 +62,24 @@ impl Order {
             .first_chunk()
             .map_or(0, |time| u64::from_ne_bytes(*time));
         self.is_mixed |= self.waiting.back().is_some_and(|last| last.ktime > ktime);
+        let has_room = |piece: &Piece| piece.bytes.len() + record.len() <= PIECE;
+        if !self.pieces.back().is_some_and(has_room) {
+            self.pieces.push_back(Piece::default());
+        }
+        let last = self.pieces.len() - 1;
+        let piece = &mut self.pieces[last];
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a piece is PIECE long, or one record, which the kernel counts in u32"
+        )]
         self.waiting.push_back(Slot {
             ktime,
-            start: self.bytes.len(),
-            len: record.len(),
+            piece: self.gone + last,
+            start: piece.bytes.len() as u32,
+            len: record.len() as u32,
         });
-        self.bytes.extend_from_slice(record);
+        piece.bytes.extend_from_slice(record);
+        piece.waiting += 1;
         self.newest = self.newest.max(ktime);
     }
 
@@ -78,28 +111,28 @@ impl Order {
             self.is_mixed = false;
         }
         while let Some(slot) = self.waiting.front().filter(|slot| slot.ktime <= until) {
-            to(&self.bytes[slot.start..slot.start + slot.len]);
+            let piece = &mut self.pieces[slot.piece - self.gone];
+            let start = slot.start as usize;
+            to(&piece.bytes[start..start + slot.len as usize]);
+            piece.waiting -= 1;
             self.waiting.pop_front();
+            self.give_back();
         }
-        self.tidy();
+        if self.waiting.is_empty() {
+            self.waiting.shrink_to(KEPT);
+        }
     }
 
-    fn tidy(&mut self) {
-        let Some(first) = self.waiting.front() else {
-            self.bytes.clear();
-            self.bytes.shrink_to(KEPT);
-            self.waiting.shrink_to(KEPT / size_of::<Slot>());
-            return;
-        };
-        if first.start <= self.bytes.len() / 2 {
-            return;
-        }
-        let starts = self.waiting.iter().map(|slot| slot.start);
-        let dead = starts.min().unwrap_or(0);
-        self.bytes.copy_within(dead.., 0);
-        self.bytes.truncate(self.bytes.len() - dead);
-        for slot in &mut self.waiting {
-            slot.start -= dead;
+    /// Gives memory back as soon as all that lay in it has been handed on; the last piece
+    /// is used again.
+    fn give_back(&mut self) {
+        while self.pieces.front().is_some_and(|piece| piece.waiting == 0) {
+            if self.pieces.len() == 1 {
+                self.pieces[0].bytes.clear();
+                return;
+            }
+            self.pieces.pop_front();
+            self.gone += 1;
         }
     }
 }
@@ -133,32 +166,36 @@ mod tests {
     }
 
     /// Much comes, a little stays, as in a storm: every record whole, in order, in memory
-    /// that does not grow.
+    /// that does not grow; some are longer than a piece.
     #[test]
-    fn what_stays_is_moved_whole() {
+    fn a_storm_takes_little_memory() {
+        let length = |time: u64| match time % 1009 {
+            500 => PIECE + 1,
+            rest => rest as usize % 97,
+        };
         let mut order = Order::default();
         let mut seen = 0u64;
         let mut largest = 0;
-        for time in 0..1009u64 {
+        for time in 0..10_000u64 {
             let late = time ^ 3; // mixed up in groups of four
             order.push(&record(
                 late,
-                &format!("{late} {}", "x".repeat(late as usize % 97)),
+                &format!("{late} {}", "x".repeat(length(late))),
             ));
             if time % 16 == 15 {
                 order.release(time - 8, |record| {
                     let text = String::from_utf8_lossy(&record[8..]);
                     let (number, rest) = text.split_once(' ').expect("two words");
                     assert_eq!(number.parse(), Ok(seen));
-                    assert_eq!(rest.len(), seen as usize % 97);
+                    assert_eq!(rest.len(), length(seen));
                     assert_eq!(record[..8], seen.to_ne_bytes());
                     seen += 1;
                 });
-                largest = largest.max(order.bytes.len());
+                largest = largest.max(order.pieces.len());
             }
         }
         order.release(u64::MAX, |_| seen += 1);
-        assert_eq!(seen, 1009);
-        assert!(largest < 5000, "{largest}");
+        assert_eq!((seen, order.pieces.len()), (10_000, 1));
+        assert!(largest <= 3, "{largest} pieces");
     }
 }
