@@ -15,11 +15,15 @@
 enum {
 	HELLO_ID_DIGITS = 64,
 	HELLO_ID_BYTES = HELLO_ID_DIGITS / 2,
+	HELLO_ID_WORDS = HELLO_ID_DIGITS / sizeof(u64),
 	HELLO_CGROUP_DEPTH = 16, /* groups looked at, from the process's own upward */
 };
 
 struct hello_container_id {
-	u8 bytes[HELLO_ID_BYTES];
+	union {
+		u8 bytes[HELLO_ID_BYTES];
+		u32 words[HELLO_ID_WORDS];
+	};
 };
 
 /* A control group in one hierarchy; version 2's is number 0. */
@@ -49,18 +53,50 @@ struct {
 	__type(value, struct hello_container_id);
 } hello_container_ids SEC(".maps");
 
+/* In each byte of a word. */
+#define HELLO_EACH_BYTE(byte) ((byte) * 0x0101010101010101ULL)
+
+/*
+ * Not 0 if one of eight characters is no lower-case hexadecimal digit. All at once, as in
+ * hello_hex: byte by byte the verifier would take a millisecond for it in each program.
+ */
+static __always_inline u64 hello_not_hex(u64 text)
+{
+	/* The highest bit of a byte is set from the character on, if it is ASCII. */
+#define HELLO_FROM(character) (text + HELLO_EACH_BYTE(0x80 - (character)))
+	u64 digit = HELLO_FROM('0') & ~HELLO_FROM('9' + 1);
+	u64 letter = HELLO_FROM('a') & ~HELLO_FROM('f' + 1);
+#undef HELLO_FROM
+
+	return (text | ~(digit | letter)) & HELLO_EACH_BYTE(0x80);
+}
+
+/* The number that eight hexadecimal digits are. */
+static __always_inline u32 hello_hex(u64 text)
+{
+	/* Letters have bit 6 set, and end in 1 to 6. */
+	u64 digits = (text & HELLO_EACH_BYTE(0x0f)) + 9 * (text >> 6 & HELLO_EACH_BYTE(0x01));
+
+	digits = __builtin_bswap64(digits); /* the first is the highest */
+	digits = (digits | digits >> 4) & 0x00ff00ff00ff00ffULL;
+	digits = (digits | digits >> 8) & 0x0000ffff0000ffffULL;
+	return digits | digits >> 16;
+}
+
 /*
  * Where in a group's name, a string of the kernel, an id begins, counted from 1: at its
  * begin, or after a hyphen; 0: it has none.
  *
- * A global function, as is the next: the verifier looks at it once, on its own, and
+ * A global function, as are those below: the verifier looks at it once, on its own, and
  * not again on each way by which a program may come here. Before Linux 6.8 it does so
  * even if nothing comes here: hence the first question.
  */
 __noinline int hello_id_in_name(u64 name)
 {
-	u8 text[96], before[7] = {}, scope = 0;
-	u32 i, bad = 0;
+	/* The longest is cri-containerd-ID.scope. Linux 5.10 wants stacks to be small. */
+	u64 text[11], bad = 0;
+	u8 before[7] = {}, scope = 0;
+	u32 i;
 	long len;
 
 	if (!config.containers)
@@ -85,59 +121,63 @@ __noinline int hello_id_in_name(u64 name)
 		return 0;
 	if (bpf_probe_read_kernel(text, HELLO_ID_DIGITS, (void *)name + len))
 		return 0;
-	/* Both differences below zero. No branch, for the verifier would look at each way. */
-	for (i = 0; i < HELLO_ID_DIGITS; i++)
-		bad |= (9 - (u8)(text[i] - '0')) & (5 - (u8)(text[i] - 'a'));
-	return bad >> 31 ? 0 : len + 1;
+#pragma clang loop unroll(disable) /* its words would be spilled */
+	for (i = 0; i < HELLO_ID_WORDS; i++)
+		bad |= hello_not_hex(text[i]);
+	return bad ? 0 : len + 1;
 }
 
-/* Keeps in hello_cgroups that a group belongs to the container with those digits. */
+/*
+ * Where, in the name of a group or of one above it, an id begins: an address in the
+ * kernel, 0 if none does. A global function too.
+ */
+__noinline u64 hello_id_above(u64 group)
+{
+	struct cgroup *cgroup = (void *)group;
+	u32 i;
+
+	if (!config.containers)
+		return 0;
+	for (i = 0; i < HELLO_CGROUP_DEPTH && cgroup; i++) {
+		u64 name = (u64)BPF_CORE_READ(cgroup, kn, name);
+		int at = hello_id_in_name(name);
+
+		if (at)
+			return name + at - 1;
+		/* A group begins with its own state, and so does the one above it. */
+		cgroup = (void *)BPF_CORE_READ(cgroup, self.parent);
+	}
+	return 0;
+}
+
+/*
+ * Keeps in hello_cgroups that a group belongs to the container with those digits, or, if
+ * they are nowhere, to none. A global function too.
+ */
 __noinline int hello_keep_container(u64 group_id, u64 hierarchy, u64 digits_at)
 {
 	struct hello_cgroup_key key = { .id = group_id, .hierarchy = hierarchy };
 	struct hello_cgroup_facts facts = {};
 	struct hello_container_id id = {};
-	u8 digits[HELLO_ID_DIGITS], differs = 0;
+	u64 words[HELLO_ID_WORDS];
+	u8 differs = 0;
 	u32 i;
 
 	if (!config.containers)
 		return 0;
-	if (bpf_probe_read_kernel(digits, sizeof(digits), (void *)digits_at))
-		return 0;
-	for (i = 0; i < HELLO_ID_BYTES; i++) {
-		/* 'a' to 'f' have bit 6 set, and end in 1 to 6. */
-		u8 high = (digits[2 * i] & 15) + 9 * (digits[2 * i] >> 6);
-		u8 low = (digits[2 * i + 1] & 15) + 9 * (digits[2 * i + 1] >> 6);
-
-		id.bytes[i] = high << 4 | low;
-		differs |= (id.bytes[i] ^ config.container[i]) & config.container_mask[i];
-		if (i < sizeof(facts.container))
-			facts.container = facts.container << 8 | id.bytes[i];
+	if (digits_at) {
+		if (bpf_probe_read_kernel(words, sizeof(words), (void *)digits_at))
+			return 0;
+		for (i = 0; i < HELLO_ID_WORDS; i++)
+			id.words[i] = __builtin_bswap32(hello_hex(words[i]));
+		for (i = 0; i < HELLO_ID_BYTES; i++)
+			differs |= (id.bytes[i] ^ config.container[i]) & config.container_mask[i];
+		facts.container = (u64)hello_hex(words[0]) << 32 | hello_hex(words[1]);
+		facts.selected = !differs;
+		bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
 	}
-	facts.selected = !differs;
-	bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
 	bpf_map_update_elem(&hello_cgroups, &key, &facts, BPF_ANY);
 	return 0;
-}
-
-/* Looks at a group and those above it, and keeps what it finds. */
-static __always_inline void hello_learn_cgroup(struct cgroup *cgroup, struct hello_cgroup_key *key)
-{
-	struct hello_cgroup_facts none = {};
-	u32 i;
-
-	for (i = 0; i < HELLO_CGROUP_DEPTH && cgroup; i++) {
-		u64 name = (u64)BPF_CORE_READ(cgroup, kn, name);
-		int at = hello_id_in_name(name);
-
-		if (at) {
-			hello_keep_container(key->id, key->hierarchy, name + at - 1);
-			return;
-		}
-		/* A group begins with its own state, and so does the one above it. */
-		cgroup = (void *)BPF_CORE_READ(cgroup, self.parent);
-	}
-	bpf_map_update_elem(&hello_cgroups, key, &none, BPF_ANY);
 }
 
 /* Not known, for there was no room to keep it: an id that no container has but by chance. */
@@ -160,7 +200,7 @@ static __always_inline u64 hello_container_of(struct cgroup *cgroup, struct hell
 			/* The task may have been moved since its id was asked for. */
 			key->id = BPF_CORE_READ(cgroup, kn, id);
 		}
-		hello_learn_cgroup(cgroup, key);
+		hello_keep_container(key->id, key->hierarchy, hello_id_above((u64)cgroup));
 		known = bpf_map_lookup_elem(&hello_cgroups, key);
 		if (!known)
 			return HELLO_CONTAINER_UNKNOWN;

@@ -34,7 +34,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("columns", columns),
 ];
 
-const ID: &str = "ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12cd34ef56ab12";
+const ID: &str = "90ab12cd34ef5678f7e6d5c4b3a2918090ab12cd34ef5678f7e6d5c4b3a29180";
 
 /// How the runtimes name a container's control group, and what is none.
 fn layouts() -> Vec<(String, bool)> {
@@ -47,7 +47,12 @@ fn layouts() -> Vec<(String, bool)> {
         (format!("machine.slice/libpod-{ID}.scope/container"), true),
         (format!("machine.slice/libpod-conmon-{ID}.scope"), false),
         (format!("docker-{}.scope", &ID[1..]), false),
+        // What stands beside the digits in ASCII.
         (format!("g{}", &ID[1..]), false),
+        (format!("{}:{}", &ID[..3], &ID[4..]), false),
+        (format!("{}`{}", &ID[..15], &ID[16..]), false),
+        (format!("{}A", &ID[..63]), false),
+        (format!("{}é{}", &ID[..30], &ID[32..]), false),
         (format!("x{ID}"), false),
     ]
 }

@@ -233,7 +233,7 @@ report() {
     if grep -aq '^failures:' "$tests_log"; then
         echo "  failing tests:"
         # Up to the closing line; long output is in the log.
-        sed -n '/^failures:/,/^test result:/p' "$tests_log" | head -n 300 | indent
+        sed -n '/^failures:/,/^test result:/p' "$tests_log" | awk 'NR <= 300' | indent
     else
         echo "  end of the test output:"
         tail -n 40 "$tests_log" | indent
