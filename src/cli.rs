@@ -244,7 +244,9 @@ fn complaint(modes: &[ModeInfo], error: &clap::Error) -> String {
     };
     let word = value(ContextKind::InvalidArg);
     match (error.kind(), word) {
-        (ErrorKind::MissingRequiredArgument, _) if !modes.is_empty() => {
+        (ErrorKind::MissingRequiredArgument, _)
+            if !modes.is_empty() && first(error).contains("--mode") =>
+        {
             let names: Vec<_> = modes.iter().map(|mode| mode.name).collect();
             format!("{} [MODE: {}]", first(error), names.join(", "))
         }

@@ -145,6 +145,11 @@ impl Command {
         }
     }
 
+    /// As it was given, quoted: it may have any character.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its process id.
     pub fn pid(&self) -> u32 {
         self.pid.as_raw().cast_unsigned()

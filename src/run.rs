@@ -131,7 +131,10 @@ fn try_run(args: Args) -> Result<u8> {
         (Ok(LOST), Some(_)) => Ok(LOST),
         (Ok(OK), Some(own)) => Ok(own),
         (_, Some(_)) => Ok(FAILED_WITH_COMMAND),
-        (_, None) => bail!("{} goes on without hello", cx.args.command[0].display()),
+        (_, None) => {
+            let name = cx.command.as_ref().map_or("COMMAND", Command::name);
+            bail!("{name} goes on without hello")
+        }
     }
 }
 

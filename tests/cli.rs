@@ -72,6 +72,7 @@ fn usage_errors() {
                 "trace, map, buffer, file, tail, syscount, exec",
             ],
         ),
+        (&["-V", "-f"], &["--pid <PID,…>\n"]),
         (&["--mode", "bufer"], &["'bufer'", "buffer"]),
         (&["--mode", "buffer", "--nonsense"], &["--nonsense"]),
         (&["--mode", "buffer", "ls"], &["'ls'"]),

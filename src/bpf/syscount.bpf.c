@@ -60,6 +60,7 @@ volatile struct hello_control syscount_control SEC(".data.control") = {};
 /* Which call is counted next, where not all are (--max-cpu). */
 struct syscount_dice {
 	u32 left; /* calls until then */
+	u32 every; /* of so many one is taken, since `left` was drawn */
 	u32 random; /* xorshift's state */
 };
 
@@ -70,6 +71,18 @@ struct {
 	__type(value, struct syscount_dice);
 } syscount_sampling SEC(".maps");
 
+/* One of the numbers from 1 to `sides`. */
+static __always_inline u32 roll(struct syscount_dice *dice, u32 sides)
+{
+	u32 random = dice->random ? dice->random : (u32)bpf_get_prandom_u32() | 1;
+
+	random ^= random << 13;
+	random ^= random >> 17;
+	random ^= random << 5;
+	dice->random = random;
+	return 1 + random % sides;
+}
+
 /*
  * How many calls this one stands for; 0: it is left out. Which one is taken is random, and
  * not every Nth: a program that makes its calls in a circle would show only some of them.
@@ -77,7 +90,7 @@ struct {
 static __always_inline u32 weight_of_call(void)
 {
 	struct syscount_dice *dice;
-	u32 zero = 0, every, random;
+	u32 zero = 0, every, one, other;
 
 	if (!config.budget)
 		return 1;
@@ -87,16 +100,22 @@ static __always_inline u32 weight_of_call(void)
 	dice = bpf_map_lookup_elem(&syscount_sampling, &zero);
 	if (!dice)
 		return 1;
-	if (dice->left > 1 && dice->left < 2 * every) {
+	if (dice->every != every) {
+		/*
+		 * As if it had been so for ever: of the waits below, the rest from any moment.
+		 * The smaller of two different numbers is distributed like that.
+		 */
+		dice->every = every;
+		one = roll(dice, 2 * every);
+		other = roll(dice, 2 * every - 1);
+		other += other >= one;
+		dice->left = one < other ? one : other;
+	}
+	if (dice->left > 1) {
 		dice->left -= 1;
 		return 0;
 	}
-	random = dice->random ? dice->random : (u32)bpf_get_prandom_u32() | 1;
-	random ^= random << 13;
-	random ^= random >> 17;
-	random ^= random << 5;
-	dice->random = random;
-	dice->left = 1 + random % (2 * every - 1); /* `every` in the mean */
+	dice->left = roll(dice, 2 * every - 1); /* `every` in the mean */
 	return every;
 }
 

@@ -41,7 +41,7 @@ impl Source for Events {
         &mut self.output
     }
 
-    fn loaded(&mut self, object: &Object) -> Result<()> {
+    fn loaded(&mut self, object: &Object, _: bool) -> Result<()> {
         session::find_containers(object, &mut self.host.containers)
     }
 

@@ -268,8 +268,8 @@ impl Source for Execs {
         self.events.output()
     }
 
-    fn loaded(&mut self, object: &Object) -> Result<()> {
-        self.events.loaded(object)?;
+    fn loaded(&mut self, object: &Object, goes_on: bool) -> Result<()> {
+        self.events.loaded(object, goes_on)?;
         let map = session::find_map(object, "exec_programs")?;
         // Left out where ends are.
         self.map = MapHandle::try_from(&map).ok();

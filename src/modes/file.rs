@@ -20,6 +20,7 @@ use crate::enrich::host;
 use crate::enrich::host::Host;
 use crate::enrich::host::Who;
 use crate::enrich::syscalls::Abi;
+use crate::enrich::time::Length;
 use crate::output::Output;
 use crate::output::Row;
 use crate::output::columns::Column;
@@ -83,11 +84,7 @@ const COLUMNS: &[Column] = &[
         "what a relative path is relative to; - for the working directory",
     ),
     Column::text("ABI", 6, "the table that the call's number belongs to"),
-    Column::number(
-        "LATENCY",
-        10,
-        "microseconds from the call to its return (--latency)",
-    ),
+    Column::number("LATENCY", 7, "from the call to its return (--latency)"),
     Column::text("GIVEN", 30, "the path as the caller gave it"),
     Column::text(
         "PATH",
@@ -287,7 +284,7 @@ impl Row for FileRow<'_> {
             "ABI" => cell.extend_from_slice(Abi::from_raw(event.abi).name().as_bytes()),
             "LATENCY" => match self.latency {
                 None | Some(0) => cell.push(b'-'),
-                Some(time) => _ = write!(cell, "{}.{:03}", time / 1000, time % 1000),
+                Some(time) => _ = write!(cell, "{}", Length(time)),
             },
             "GIVEN" => match self.given {
                 Some(given) => quoted(cell, given),

@@ -174,11 +174,11 @@ pub trait Source {
     /// Where its rows go.
     fn output(&mut self) -> &mut Output;
 
-    /// The maps are there, nothing is attached yet.
+    /// The maps are there, some a former run's if this `goes_on`; nothing is attached yet.
     ///
     /// # Errors
     /// A map cannot be read.
-    fn loaded(&mut self, _object: &Object) -> Result<()> {
+    fn loaded(&mut self, _object: &Object, _goes_on: bool) -> Result<()> {
         Ok(())
     }
 
@@ -362,7 +362,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         let skel = open.load().map_err(|error| denied(&error, "load"))?;
         cx.select.fill(skel.object())?;
         fill(&skel)?;
-        source.borrow_mut().loaded(skel.object())?;
+        source.borrow_mut().loaded(skel.object(), pins.goes_on)?;
         let mut session = Self::attach(skel, setup, hook, buffers, taken, source)?;
         pins.keep(session.skel.object_mut())?;
         session.pins = Some(pins);

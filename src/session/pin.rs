@@ -30,6 +30,8 @@ use super::Setup;
 #[derive(Debug)]
 pub(super) struct Pins {
     new: Vec<(&'static str, PathBuf)>,
+    /// There is one that a former run has pinned.
+    pub(super) goes_on: bool,
     lock: Option<Flock<File>>,
 }
 
@@ -53,6 +55,7 @@ impl Pins {
     pub(super) fn reuse(cx: &Context, setup: &Setup, object: &mut OpenObject) -> Result<Self> {
         let mut pins = Self {
             new: Vec::new(),
+            goes_on: false,
             lock: None,
         };
         let Some(folder) = &cx.args.pin else {
@@ -104,6 +107,7 @@ impl Pins {
             }
             map.reuse_fd(pinned.as_fd())
                 .with_context(|| format!("cannot use {}", path.display()))?;
+            pins.goes_on = true;
         }
         Ok(pins)
     }

@@ -77,7 +77,7 @@ pub fn outlast(cx: &mut Context) -> Option<u8> {
             Verdict::End => return None,
         }
         if !std::mem::replace(&mut is_said, true) {
-            let name = cx.args.command[0].display();
+            let name = command.name();
             crate::say!("hello: {name} goes on, and hello ends with it");
         }
         let mut fds = [

@@ -259,7 +259,7 @@ impl Transport {
                 let bytes = if order.is_empty() { 0 } else { rings.mark };
                 rings.wake_at(bytes)?;
                 // What finds a full ring wakes nobody.
-                if self.waiting() > bytes {
+                if self.waiting() > rings.mark {
                     self.pace.set(Pace::More);
                 }
                 Ok(())

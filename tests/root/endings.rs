@@ -358,7 +358,7 @@ fn a_command_that_does_not_want_to_end() -> Check {
         seen.stderr
     );
     ensure!(
-        seen.stderr.contains("sh goes on without hello"),
+        seen.stderr.contains(r#""sh" goes on without hello"#),
         "{}",
         seen.stderr
     );

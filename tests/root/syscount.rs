@@ -272,13 +272,22 @@ fn histogram() -> Check {
         }
         ensure!(sum == 23, "{buckets:?}");
     }
-    let options = ["--mode", "syscount", "--histogram", "nanosleep"];
-    let seen = see(&mut workload(&options, &["sleeps", "23", "10"]))?;
-    ensure!(
-        seen.stdout.contains(" 23 @@@") || seen.stdout.contains("@@@@"),
-        "{}",
-        seen.stdout
-    );
+    for (by, title) in [
+        ("syscall", "COUNT nanosleep\n"),
+        ("comm", "COUNT nanosleep, comm hello-tests\n"),
+        (
+            "comm,uid,syscall",
+            "COUNT nanosleep, user root, comm hello-tests\n",
+        ),
+    ] {
+        let options = ["--mode", "syscount", "--histogram", "nanosleep", "--by", by];
+        let seen = see(&mut workload(&options, &["sleeps", "23", "10"]))?;
+        ensure!(
+            seen.stdout.contains(title) && seen.stdout.contains("@@@@"),
+            "{}",
+            seen.stdout
+        );
+    }
     Ok(())
 }
 

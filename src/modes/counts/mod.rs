@@ -108,8 +108,6 @@ pub(super) struct Counts {
     every: u32,
     /// What was last read of the even and of the odd epochs.
     parts: [Snapshot; 2],
-    /// There may be counters of former runs.
-    is_pinned: bool,
     /// What pinned counters said before this run.
     before: Snapshot,
     /// What the last table had been made of.
@@ -173,7 +171,6 @@ impl Counts {
             level: Level::default(),
             every: 1,
             parts: Default::default(),
-            is_pinned: cx.args.pin.is_some(),
             before: Snapshot::new(),
             last: Snapshot::new(),
             retires,
@@ -357,12 +354,12 @@ impl Source for Counts {
         &mut self.output
     }
 
-    fn loaded(&mut self, object: &Object) -> Result<()> {
+    fn loaded(&mut self, object: &Object, goes_on: bool) -> Result<()> {
         session::find_containers(object, &mut self.host.containers)?;
-        if self.is_pinned {
+        if goes_on {
             self.read(object, 1, true)?;
             self.before = self.read(object, 0, true)?;
-            if self.look.budget && !self.before.is_empty() {
+            if self.look.budget {
                 // Nobody has kept how many calls were left out.
                 self.every = session::EVERY_MAX;
             }

@@ -282,6 +282,31 @@ impl Row for CountRow<'_> {
 /// How the times of a row are spread.
 pub(super) struct HistogramRow<'a>(pub(super) CountRow<'a>);
 
+impl HistogramRow<'_> {
+    /// Whose times they are: `getppid, pid 7, comm sh`.
+    fn title(&self, line: &mut Vec<u8>) {
+        let frame = &self.0.frame;
+        if frame.axes.contains(&Axis::Syscall) {
+            self.0.cell("SYSCALL", line);
+        } else {
+            let mut names: Vec<_> = frame
+                .look
+                .histogram
+                .iter()
+                .map(|call| call.name())
+                .collect();
+            names.dedup();
+            let names: Vec<_> = names.into_iter().flatten().collect();
+            line.extend(names.join(",").as_bytes());
+        }
+        let others = KEYS.iter().filter(|(axis, _)| *axis != Axis::Syscall);
+        for (_, name) in others.filter(|(axis, _)| frame.axes.contains(axis)) {
+            let _ = write!(line, ", {} ", name.to_lowercase());
+            self.0.cell(name, line);
+        }
+    }
+}
+
 /// The longest bar.
 const BAR: u64 = 40;
 
@@ -295,10 +320,8 @@ impl Row for HistogramRow<'_> {
     fn text(&self, _: &Layout, line: &mut Vec<u8>) {
         let rows = self.0.tally.spread.by_doubling();
         let most = rows.iter().map(|(_, _, count)| *count).max().unwrap_or(0);
-        let mut name = Vec::new();
-        self.0.cell("SYSCALL", &mut name);
         let _ = write!(line, "{:>9} {:>9} {:>10} ", "FROM", "TO", "COUNT");
-        line.extend(&name);
+        self.title(line);
         for (from, to, count) in rows {
             let filled = (u128::from(count) * u128::from(BAR)).div_ceil(u128::from(most.max(1)));
             let bar = "@".repeat(usize::try_from(filled).unwrap_or(0));
