@@ -244,6 +244,13 @@ impl Transport {
             rings.woke()?;
         }
         let read = self.read()?;
+        if let Buffer::Rings(rings) = &self.buffer
+            && read.any
+        {
+            // What was read may just have woken us, and the epoll says nothing of a ring
+            // that is empty again.
+            rings.asked.set(None);
+        }
         let mut order = self.order.borrow_mut();
         order.release(read.until.min(now).saturating_sub(order::SLACK), to);
         let pace = match self.pace.get() {

@@ -52,7 +52,7 @@ fn ring_default(cpus: u32, memory: u64) -> u32 {
     let wanted = (u64::from(cpus) << 18).clamp(4 << 20, 64 << 20);
     let share = (memory / 256).max(256 << 10);
     let power = |bytes: u64| 1 << bytes.ilog2();
-    u32::try_from(wanted.next_power_of_two().min(power(share))).unwrap_or(2 << 20)
+    u32::try_from(wanted.next_power_of_two().min(power(share))).unwrap_or(4 << 20)
 }
 
 /// Which buffers, how large.

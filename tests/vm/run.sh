@@ -129,7 +129,7 @@ skips_of() {
     local own=options,endings,stats,budget,rings
     case $1 in
         5.10) echo $own,load ;;
-        newest) echo $own,errors,start,peers ;;
+        newest) echo $own,errors,start,selection,peers ;;
         6.12) echo $own,load,errors,start,selection,everywhere,exec,peers ;;
         *) echo $own,load,errors,start,selection,everywhere,exec,syscount,peers ;;
     esac
@@ -261,7 +261,7 @@ reap() {
 # Those with the most tests first, or the last would run alone.
 first=() others=()
 for kernel in "${kernels[@]}"; do
-    case $kernel in 5.10 | newest) first+=("$kernel") ;; *) others+=("$kernel") ;; esac
+    case $kernel in 5.10 | newest) first+=("$kernel") ;; *) others=("$kernel" "${others[@]}") ;; esac
 done
 for kernel in "${first[@]}" "${others[@]}"; do
     ((${#running[@]} < jobs)) || reap

@@ -289,14 +289,12 @@ impl HistogramRow<'_> {
         if frame.axes.contains(&Axis::Syscall) {
             self.0.cell("SYSCALL", line);
         } else {
-            let mut names: Vec<_> = frame
-                .look
-                .histogram
-                .iter()
-                .map(|call| call.name())
-                .collect();
+            let name = |call: &Call| match call.name() {
+                Some(name) => name.to_owned(),
+                None => call.number().to_string(),
+            };
+            let mut names: Vec<_> = frame.look.histogram.iter().map(name).collect();
             names.dedup();
-            let names: Vec<_> = names.into_iter().flatten().collect();
             line.extend(names.join(",").as_bytes());
         }
         let others = KEYS.iter().filter(|(axis, _)| *axis != Axis::Syscall);
