@@ -12,10 +12,10 @@ use crate::enrich::escape::steers;
 pub fn line(text: fmt::Arguments<'_>) {
     let mut line = String::new();
     for character in text.to_string().chars() {
-        match character {
-            '\n' | '\t' => line.push(character),
-            _ if steers(character) => line.extend(character.escape_default()),
-            _ => line.push(character),
+        if steers(character) && !matches!(character, '\n' | '\t') {
+            line.extend(character.escape_default());
+        } else {
+            line.push(character);
         }
     }
     line.push('\n');

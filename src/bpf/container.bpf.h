@@ -23,6 +23,7 @@ struct hello_container_id {
 	union {
 		u8 bytes[HELLO_ID_BYTES];
 		u32 words[HELLO_ID_WORDS];
+		u64 begin;
 	};
 };
 
@@ -172,7 +173,7 @@ __noinline int hello_keep_container(u64 group_id, u64 hierarchy, u64 digits_at)
 			id.words[i] = __builtin_bswap32(hello_hex(words[i]));
 		for (i = 0; i < HELLO_ID_BYTES; i++)
 			differs |= (id.bytes[i] ^ config.container[i]) & config.container_mask[i];
-		facts.container = (u64)hello_hex(words[0]) << 32 | hello_hex(words[1]);
+		facts.container = __builtin_bswap64(id.begin);
 		facts.selected = !differs;
 		bpf_map_update_elem(&hello_container_ids, &facts.container, &id, BPF_ANY);
 	}

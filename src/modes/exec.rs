@@ -206,8 +206,8 @@ impl Execs {
         let show = move |bytes: &[u8], host: &mut Host, output: &mut Output| {
             let mut record = Record::decode(bytes)?;
             let task: hello_task = wire::decode(bytes)?;
-            let is_its_end = |pid: u32| record.is_exit() && task.pid == pid;
-            if let Some((_, released)) = command.take_if(|(pid, _)| is_its_end(*pid))
+            if let Some((_, released)) =
+                command.take_if(|(pid, _)| record.is_exit() && task.pid == *pid)
                 && let Some(released) = released.get()
             {
                 // It was made before, and held.

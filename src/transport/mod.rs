@@ -98,8 +98,6 @@ struct Rings {
     /// Bytes that are a reason to wake us.
     mark: u64,
     wake: MapHandle,
-    /// What `wake` was set to, unless the kernel side has changed it since.
-    asked: Cell<Option<u64>>,
 }
 
 impl Rings {
@@ -141,25 +139,19 @@ impl Rings {
             wakeups,
             mark: u64::from(plan.size / 4),
             wake,
-            asked: Cell::new(None),
         })
     }
 
-    /// Takes note of a wake-up.
+    /// Takes note of a wake-up, so that the next one is told.
     fn woke(&self) -> Result<()> {
         let mut events = [EpollEvent::empty(); 8];
         let woken = self.wakeups.wait(&mut events, EpollTimeout::ZERO);
-        if woken.context("epoll_wait")? > 0 {
-            self.asked.set(None);
-        }
-        Ok(())
+        woken.map(drop).context("epoll_wait")
     }
 
-    /// Asks to be woken when so many bytes wait.
+    /// Asks to be woken when so many bytes wait. Each time anew: who has woken us took the
+    /// mark away, and the epoll says nothing of it if the ring was empty again by then.
     fn wake_at(&self, bytes: u64) -> Result<()> {
-        if self.asked.replace(Some(bytes)) == Some(bytes) {
-            return Ok(());
-        }
         self.wake
             .update(&0u32.to_ne_bytes(), &bytes.to_ne_bytes(), MapFlags::ANY)
             .context("cannot ask to be woken")
@@ -244,13 +236,6 @@ impl Transport {
             rings.woke()?;
         }
         let read = self.read()?;
-        if let Buffer::Rings(rings) = &self.buffer
-            && read.any
-        {
-            // What was read may just have woken us, and the epoll says nothing of a ring
-            // that is empty again.
-            rings.asked.set(None);
-        }
         let mut order = self.order.borrow_mut();
         order.release(read.until.min(now).saturating_sub(order::SLACK), to);
         let pace = match self.pace.get() {

@@ -627,7 +627,18 @@ fn trace_leaves_tracefs_alone() -> Check {
 }
 
 /// Where no instance can be made the machine's one pipe has to do.
+/// Others may read the shared pipe too, or overwrite it: hello tells what it missed, and of
+/// three times one goes undisturbed.
 fn trace_without_instances() -> Check {
+    for _ in 0..3 {
+        if by_the_shared_pipe()? == 6 {
+            return Ok(());
+        }
+    }
+    Err("never all 6 lines".into())
+}
+
+fn by_the_shared_pipe() -> Result<u64, String> {
     let mut command = workload(&["--mode", "trace", "-o", "json"], &["execs", "5", "0"]);
     let places = &[
         "/sys/kernel/tracing/instances",
@@ -635,16 +646,15 @@ fn trace_without_instances() -> Check {
     ];
     let seen = see(crate::errors::hidden(&mut command, places))?;
     ensure!(seen.status == Some(0), "{}", seen.stderr);
-    // Others read the shared pipe too, or overwrite it; hello tells what it missed.
     let shown = seen.of_type("trace")?.len() as u64;
     let ledger = seen.ledger()?;
     ensure!(
-        shown == ledger.printed && shown + ledger.lost == 6 && shown > 0,
+        shown == ledger.printed && shown + ledger.lost == 6,
         "{} {}",
         seen.stdout,
         seen.stderr
     );
-    Ok(())
+    Ok(shown)
 }
 
 fn list_by_tracefs() -> Check {
