@@ -52,7 +52,7 @@ run: build ## build, then watch every execve of this machine for 10 seconds
 	@echo "      sudo ./hello --mode syscount -- ls   the system calls it makes"
 	@echo "      sudo ./hello --list                  all modes; ./hello --help: all options"
 
-test: test-user test-root test-peers test-vm ## all tests: without privilege, as root, in VMs
+test: test-user test-root test-peers test-vm ## all tests: without privilege, as root, beside peers, in VMs
 
 test-user: deps ## what needs no privilege
 	$(Q)$(CARGO) test $(QUIET) --locked --lib --bins --test cli --test house

@@ -203,6 +203,27 @@ pub fn parse(
                     "--columns {column} is empty without --{option}; add it"
                 )));
             }
+            if !args.columns.is_empty()
+                && !args.names_column(column)
+                && mode.has_column(column)
+                && matches.value_source(option) == Some(ValueSource::CommandLine)
+            {
+                return Err(UsageError(format!(
+                    "--{option} is told in the column {column}, which --columns leaves out"
+                )));
+            }
+        }
+        if !args.command.is_empty() && args.interval.is_none() && mode.options.contains(&"interval")
+        {
+            let tables = [
+                ("--cumulative", args.cumulative),
+                ("--count", args.count.is_some_and(|count| count.get() > 1)),
+            ];
+            if let Some((option, _)) = tables.iter().find(|(_, is_given)| *is_given) {
+                return Err(UsageError(format!(
+                    "{option} is of several tables, and with COMMAND there is one, at its end; add --interval"
+                )));
+            }
         }
         if args.rings.is_some() && args.transport == TransportChoice::Perf {
             return Err(UsageError(

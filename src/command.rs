@@ -33,8 +33,8 @@ use nix::unistd::Gid;
 use nix::unistd::Pid;
 use nix::unistd::Uid;
 
+use crate::enrich::clocks::ktime;
 use crate::enrich::escape::quoted;
-use crate::enrich::time::ktime;
 use crate::enrich::users::User;
 use crate::enrich::users::Users;
 use crate::enrich::users::supplementary_groups;

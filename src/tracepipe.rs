@@ -113,6 +113,10 @@ impl TracePipe {
         if let Some(instance) = &pipe.instance {
             pipe.set_up(instance)
                 .with_context(|| format!("cannot set up {}", instance.display()))?;
+        } else if let Some((switch, _)) = &pipe.switch {
+            // Loading the program does so too, but since Linux 6.17 some time later.
+            fs::write(switch, "1")
+                .with_context(|| format!("cannot write to {}", switch.display()))?;
         }
         Ok(pipe)
     }

@@ -101,6 +101,12 @@ fn added(results: &Results, row: &str, work: Work) -> Option<Measure> {
     Measure::of(&results.added(row, work))
 }
 
+/// One percent of these.
+fn hundredth(figures: Vec<f64>) -> Option<Measure> {
+    let parts: Vec<f64> = figures.iter().map(|figure| figure / 100.0).collect();
+    Measure::of(&parts)
+}
+
 /// What was measured elsewhere.
 #[derive(Debug, Default)]
 pub(crate) struct Else {
@@ -172,12 +178,12 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         }
     };
     let to_opensnoop = |what, row: &str| {
-        let peer = added(results, "libbpf-tools opensnoop", Work::Open);
+        let peer = hundredth(results.added("libbpf-tools opensnoop", Work::Open));
         Target {
             what,
             measured: peer.and_then(|peer| Some(added(results, row, Work::Open)?.over(peer))),
-            limit: 0.125,
-            unit: " × opensnoop",
+            limit: 12.5,
+            unit: " % of opensnoop",
             note: String::new(),
         }
     };
@@ -198,12 +204,14 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             }),
         }
     };
-    let untraced: Vec<f64> = results
-        .figures(UNTRACED, Work::Exec)
-        .iter()
-        .map(|ns| ns / 100.0)
-        .collect();
-    let exec = added(results, "hello exec, text", Work::Exec);
+    let exec = |what, row: &str| Target {
+        what,
+        measured: hundredth(results.figures(UNTRACED, Work::Exec))
+            .and_then(|untraced| Some(added(results, row, Work::Exec)?.over(untraced))),
+        limit: 5.0,
+        unit: " %",
+        note: String::new(),
+    };
     vec![
         to_floor("syscount, one call", "hello syscount", Work::Getppid, 1.15),
         to_peer(
@@ -251,15 +259,14 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         },
         lost("storm of opens, text", "hello file, text"),
         lost("storm of opens, JSON", "hello file, JSON"),
-        Target {
-            what: "exec, one vfork, exec and wait",
-            measured: exec
-                .zip(Measure::of(&untraced))
-                .map(|(exec, percent)| exec.over(percent)),
-            limit: 5.0,
-            unit: " %",
-            note: String::new(),
-        },
+        exec(
+            "exec, one vfork, exec and wait, as text",
+            "hello exec, text",
+        ),
+        exec(
+            "exec, one vfork, exec and wait, as JSON",
+            "hello exec, JSON",
+        ),
         worst(
             results,
             "start to attached, slowest mode",

@@ -149,7 +149,7 @@ struct exec_end {
 	u64 pid;
 };
 
-/* Ends that were told: kept for a moment. */
+/* Ends that were told: kept until others need the room, which is long enough. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 8 << 10);

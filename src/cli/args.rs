@@ -237,7 +237,7 @@ pub struct Args {
     pub rings: Option<u32>,
 
     /// Of each ring, or of each CPU's perf buffer (64K, 4M), rounded up to a power of two
-    /// [default: rings by CPUs and memory, 4M to 64M in all; perf 256K]
+    /// [default: rings by CPUs and memory, all at most 64M; perf 256K]
     #[arg(long, value_name = "SIZE", value_parser = parse_size, help_heading = "Kernel")]
     pub buffer_size: Option<u32>,
 

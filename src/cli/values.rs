@@ -74,7 +74,7 @@ impl ValueEnum for Attach {
 pub enum TransportChoice {
     /// The ring buffer where the kernel has it (Linux 5.8), else the perf buffer.
     Auto,
-    /// One ring buffer for all CPUs.
+    /// A ring buffer for all CPUs, or several (--rings).
     Ring,
     /// A perf buffer for each CPU.
     Perf,

@@ -22,6 +22,9 @@ pub fn has_version_1() -> bool {
     mounts.lines().any(|line| line.contains(" - cgroup "))
 }
 
+/// Groups that are remembered: those of machines that come and go would fill the memory.
+const MOST: usize = 64 << 10;
+
 /// Paths of control groups by id. A group's id is the inode number of its folder
 /// (kernfs, Linux 5.5 on 64-bit hosts); the folders are walked when an unknown id
 /// turns up, as groups come and go.
@@ -45,6 +48,9 @@ impl Cgroups {
     /// group that is gone or lies outside what is mounted here.
     pub fn path(&mut self, id: u64) -> Option<&str> {
         if !self.paths.contains_key(&id) {
+            if self.paths.len() >= MOST {
+                self.paths.clear();
+            }
             if let Some(root) = self.root.clone() {
                 self.walk(&root, "/");
             }

@@ -7,6 +7,9 @@ use std::fmt;
 
 type Lookup = Box<dyn Fn(u64) -> Option<Vec<u8>>>;
 
+/// Ids that are remembered, of some 100 bytes each.
+const MOST: usize = 16 << 10;
+
 /// Whole ids by their beginning.
 #[derive(Default)]
 pub struct Containers {
@@ -33,6 +36,9 @@ impl Containers {
     pub fn id(&mut self, beginning: u64) -> Option<&str> {
         if beginning == 0 {
             return None;
+        }
+        if self.known.len() >= MOST && !self.known.contains_key(&beginning) {
+            self.known.clear();
         }
         let lookup = self.lookup.as_ref();
         Some(self.known.entry(beginning).or_insert_with(|| {

@@ -3,6 +3,7 @@
 //! clock and the tables are passed in, nothing is printed.
 
 pub mod cgroups;
+pub mod clocks;
 pub mod containers;
 pub mod escape;
 pub mod flags;

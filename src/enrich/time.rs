@@ -4,7 +4,9 @@
 use std::fmt;
 
 use nix::time::ClockId;
-use nix::time::clock_gettime;
+
+use super::clocks::SECOND;
+use super::clocks::read;
 
 /// A change of the difference between the clocks by more than this (ns) is a step of
 /// the wall clock or a time of suspend.
@@ -23,8 +25,6 @@ const WIDTH: u64 = 100_000;
 
 /// So many steps are remembered: far more than there can be events waiting for.
 const STEPS: usize = 64;
-
-const SECOND: i128 = 1_000_000_000;
 
 /// What to add to CLOCK_MONOTONIC to get CLOCK_REALTIME, as it was at each moment.
 ///
@@ -105,18 +105,6 @@ impl Reading {
         }
         best
     }
-}
-
-/// Nanoseconds of a clock.
-fn read(id: ClockId) -> i128 {
-    clock_gettime(id).map_or(0, |t| {
-        i128::from(t.tv_sec()) * SECOND + i128::from(t.tv_nsec())
-    })
-}
-
-/// CLOCK_MONOTONIC in nanoseconds, the kernel side's `bpf_ktime_get_ns`.
-pub fn ktime() -> u64 {
-    u64::try_from(read(ClockId::CLOCK_MONOTONIC)).unwrap_or(0)
 }
 
 impl Clock {
@@ -282,6 +270,7 @@ fn short(f: &mut fmt::Formatter<'_>, ns: u64) -> fmt::Result {
 mod tests {
     use super::super::stamp::Stamps;
     use super::*;
+    use crate::enrich::clocks::ktime;
 
     const START: i128 = 1_772_280_000_000_000_000;
     const HOUR: i128 = 3600 * SECOND;

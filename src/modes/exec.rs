@@ -78,7 +78,7 @@ pub fn run(cx: &mut Context) -> Result<Report> {
     let wanted = Wanted::of(&cx.args);
     if !cx.args.env.is_empty() && !wanted.exec {
         return Err(UsageError(
-            "--env is of programs that are run, which are not asked for; add --event exec".into(),
+            "--env is of programs that are run: not with --failed or --failed-exits, and with --event only if exec is among its kinds".into(),
         )
         .into());
     }

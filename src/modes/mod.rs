@@ -89,13 +89,13 @@ pub(crate) fn unpack(packed: &[u8]) -> Vec<u8> {
     object
 }
 
-/// The calls that `--syscalls` names.
+/// The calls of these names or numbers, in every ABI that has them.
 fn named_calls(names: &[String]) -> Result<Vec<Call>, UsageError> {
     let mut calls = Vec::new();
     for name in names.iter().map(|name| name.trim()) {
         if name.parse::<u32>().is_ok_and(|number| number >= NR_MAX) {
             return Err(UsageError(format!(
-                "--syscalls {name}: numbers go up to {}; without --syscalls all calls are counted",
+                "no system call {name}: numbers go up to {}",
                 NR_MAX - 1
             )));
         }

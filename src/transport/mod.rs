@@ -31,7 +31,7 @@ use nix::sys::epoll::EpollEvent;
 use nix::sys::epoll::EpollFlags;
 use nix::sys::epoll::EpollTimeout;
 
-use crate::enrich::time;
+use crate::enrich::clocks;
 use order::Order;
 pub use plan::Plan;
 
@@ -220,7 +220,9 @@ impl Transport {
         // All that waits can be handed on when the last of it can.
         let last = self.order.borrow().last();
         match last.filter(|_| self.is_watched) {
-            Some(last) => Duration::from_nanos((last + order::SLACK).saturating_sub(time::ktime())),
+            Some(last) => {
+                Duration::from_nanos((last + order::SLACK).saturating_sub(clocks::ktime()))
+            }
             None => BATCH_TIME,
         }
     }
@@ -231,7 +233,7 @@ impl Transport {
     /// The buffers cannot be read.
     pub fn consume(&self, to: impl FnMut(&[u8])) -> Result<()> {
         // Before reading: what is younger may still be on its way.
-        let now = time::ktime();
+        let now = clocks::ktime();
         if let Buffer::Rings(rings) = &self.buffer {
             rings.woke()?;
         }

@@ -55,6 +55,11 @@ fn ring_default(cpus: u32, memory: u64) -> u32 {
     u32::try_from(wanted.next_power_of_two().min(power(share))).unwrap_or(4 << 20)
 }
 
+/// Bytes of each of several rings that have no more than so many together.
+fn each_of(rings: u32, bytes: u32) -> u32 {
+    1 << (bytes / rings).max(1).ilog2()
+}
+
 /// Which buffers, how large.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
@@ -95,7 +100,7 @@ impl Plan {
         let default = if perf {
             PERF_DEFAULT
         } else {
-            (ring_default(cpus(), memory) / rings).next_power_of_two()
+            each_of(rings, ring_default(cpus(), memory))
         };
         Ok(Self {
             perf,
@@ -188,6 +193,9 @@ mod tests {
         assert_eq!(ring_default(512, gib(512)), 64 * MIB);
         assert_eq!(ring_default(64, gib(1)), 4 * MIB);
         assert_eq!(ring_default(2, gib(0)), 256 << 10);
+        assert_eq!(each_of(1, 4 * MIB), 4 * MIB);
+        assert_eq!(each_of(3, ring_default(48, gib(64))), 4 * MIB);
+        assert_eq!(each_of(15, ring_default(240, gib(64))), 4 * MIB);
     }
 
     #[test]

@@ -157,14 +157,20 @@ impl Ground {
         command.spawn().context("the workload cannot be started")
     }
 
-    /// Waits for a workload and all of its descendants; false if they had to be killed.
-    pub(crate) fn finish(&self, child: &mut Child, time: Duration) -> Result<bool> {
+    /// Waits for a workload and all of its descendants.
+    ///
+    /// # Errors
+    /// It failed, or did not end in time and was killed.
+    pub(crate) fn finish(&self, child: &mut Child, time: Duration) -> Result<()> {
         let until = Instant::now() + time;
-        let mut status = None;
+        let mut ended = None;
         loop {
-            status = status.or(child.try_wait()?);
-            if status.is_some() && processes().is_empty() {
-                return Ok(true);
+            ended = ended.or(child.try_wait()?);
+            if let Some(status) = ended
+                && processes().is_empty()
+            {
+                ensure!(status.success(), "the workload failed: {status}");
+                return Ok(());
             }
             if Instant::now() >= until {
                 break;
@@ -173,7 +179,7 @@ impl Ground {
         }
         end_processes();
         let _ = child.wait();
-        Ok(false)
+        bail!("the workload did not end in time and was killed")
     }
 
     /// Calls that each tracer of events shows, one set on each CPU, since buffers are per

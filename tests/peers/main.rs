@@ -51,6 +51,7 @@ const LOOKS: &[(&str, Workload, Look)] = &[
         Workload::Stress("exec"),
         strace::events,
     ),
+    ("strace_c_table", Workload::List, strace::tables),
     ("strace_c_script", Workload::Script, strace::summary),
     ("strace_c_make", Workload::Make, strace::summary),
     (

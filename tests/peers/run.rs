@@ -172,8 +172,8 @@ pub(crate) fn observe(ground: &Ground, workload: Workload) -> Result<Vec<String>
     let mut command = ground.as_user(&words[0]);
     command.args(&words[1..]);
     let mut child = ground.spawn(&mut command)?;
-    if !ground.finish(&mut child, workload.limit())? {
-        complaints.push(format!("{name}: did not end in time and was killed"));
+    if let Err(error) = ground.finish(&mut child, workload.limit()) {
+        complaints.push(format!("{name}: {error:#}"));
     }
 
     let until = Instant::now() + PATIENCE;

@@ -2,6 +2,7 @@
 //! hello beside strace. strace can neither select nor share, so it runs the workload
 //! itself, as the user, and hello watches the user.
 
+use std::collections::HashMap;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 use std::process::Stdio;
@@ -14,11 +15,14 @@ use nix::sched::sched_setaffinity;
 use nix::unistd::Pid;
 
 use crate::compare;
+use crate::compare::Expected;
 use crate::compare::Losses;
 use crate::counts;
 use crate::ground::Ground;
+use crate::ground::UID;
 use crate::ground::USER;
 use crate::ground::cpus;
+use crate::holes::Hole;
 use crate::model::Class;
 use crate::model::Evidence;
 use crate::model::Item;
@@ -29,6 +33,7 @@ use crate::parse::Call;
 use crate::peer;
 use crate::run::FAILURES;
 use crate::run::hello;
+use crate::run::hello_bin;
 use crate::run::told;
 use crate::run::what;
 use crate::table;
@@ -68,8 +73,7 @@ fn traced(
     // SAFETY: between fork and exec: one system call with a set that is here already.
     unsafe { command.pre_exec(move || Ok(sched_setaffinity(Pid::from_raw(0), &one)?)) };
     let mut child = command.spawn().context("strace")?;
-    let in_time = ground.finish(&mut child, workload.limit())?;
-    ensure!(in_time, "it did not end in time and was killed");
+    ground.finish(&mut child, workload.limit())?;
     let output = std::fs::read(&file).context("strace wrote nothing")?;
     std::fs::remove_file(&file)?;
     Ok(Ok(output))
@@ -232,4 +236,71 @@ pub(crate) fn summary(ground: &Ground, workload: Workload) -> Result<Vec<String>
         None => table::not_run(&name, FAILURES, "strace -c", "this hello tells no errors"),
     }
     Ok(complaints)
+}
+
+/// What is printed at the end, by each for itself: of a program that does the same each time.
+pub(crate) fn tables(ground: &Ground, workload: Workload) -> Result<Vec<String>> {
+    let name = workload.name();
+    let what = "the table of a command";
+    let strace = match peer::command("strace") {
+        Ok(command) => command,
+        Err(reason) => {
+            table::not_run(&name, what, "strace -c -f", &reason);
+            return Ok(Vec::new());
+        }
+    };
+    let words = match workload.prepare(ground)? {
+        Ok(words) => words,
+        Err(reason) => {
+            table::not_run(&name, what, "strace -c -f", &reason);
+            return Ok(Vec::new());
+        }
+    };
+    let mut command = Command::new(hello_bin());
+    ground.environment(&mut command);
+    let uid = UID.to_string();
+    // As sudo does it.
+    command.envs([("SUDO_UID", &uid), ("SUDO_GID", &uid)]);
+    command
+        .args(["--mode", "syscount", "--strict", "--"])
+        .args(&words);
+    let seen = command.output().context("hello")?;
+    ensure!(
+        seen.status.success(),
+        "hello: {}",
+        String::from_utf8_lossy(&seen.stderr)
+    );
+    let ours = parse::strace_summary(&String::from_utf8_lossy(&seen.stdout));
+    let theirs = match traced(ground, workload, strace, &["-c"])? {
+        Ok(output) => parse::strace_summary(&String::from_utf8_lossy(&output)),
+        Err(reason) => {
+            table::not_run(&name, what, "strace -c -f", &reason);
+            return Ok(Vec::new());
+        }
+    };
+    ensure!(
+        theirs.values().any(|(_, errors)| *errors > 0),
+        "no call failed"
+    );
+    let cells = |rows: &HashMap<String, (u64, u64)>| -> Multiset<String> {
+        let both = rows.iter().flat_map(|(name, (calls, errors))| {
+            [(name.clone(), *calls), (format!("{name}, errors"), *errors)]
+        });
+        both.filter(|(_, count)| *count > 0).collect()
+    };
+    let losses = Losses::default();
+    let difference = compare::counts(&cells(&ours), &cells(&theirs), losses, |name, count| {
+        (name == "exit_group").then_some(Expected {
+            least: 0,
+            most: count,
+            hole: Hole::Killed,
+        })
+    });
+    Ok(table::compared(
+        &name,
+        what,
+        "strace -c -f",
+        losses,
+        difference,
+    ))
 }

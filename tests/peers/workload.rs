@@ -22,6 +22,8 @@ pub(crate) enum Workload {
     Script,
     /// `configure` and `make -j4` of a C project.
     Make,
+    /// `ls -lR`, by a user who may not see all.
+    List,
     /// A stressor of stress-ng, two workers.
     Stress(&'static str),
 }
@@ -37,6 +39,7 @@ impl Workload {
         match self {
             Self::Script => "script".into(),
             Self::Make => "make -j4".into(),
+            Self::List => "ls -lR".into(),
             Self::Stress(stressor) => format!("stress-ng --{stressor}"),
         }
     }
@@ -45,6 +48,7 @@ impl Workload {
     pub(crate) fn classes(self) -> &'static [Class] {
         match self {
             Self::Script | Self::Make => &[Class::Exec, Class::Open, Class::Count],
+            Self::List => &[Class::Count],
             Self::Stress("exec") => &[Class::Exec],
             Self::Stress("open") => &[Class::Open],
             Self::Stress("fork") => &[Class::Count],
@@ -55,7 +59,7 @@ impl Workload {
     /// Longer than it takes, under strace too.
     pub(crate) fn limit(self) -> Duration {
         Duration::from_secs(match self {
-            Self::Script => 120,
+            Self::Script | Self::List => 120,
             Self::Make => 150,
             Self::Stress(_) => seconds() + 60,
         })
@@ -106,6 +110,21 @@ impl Workload {
                 ["/bin/sh", "-ec", "cd project; ./configure; make -j4"]
                     .map(str::to_owned)
                     .to_vec()
+            }
+            Self::List => {
+                let folders = ["open", "closed"].map(|name| ground.work.join(name));
+                for (folder, mode) in folders.iter().zip([0o755, 0o700]) {
+                    fs::create_dir(folder)?;
+                    (0..307).try_for_each(|name| fs::write(folder.join(name.to_string()), ""))?;
+                    fs::set_permissions(folder, fs::Permissions::from_mode(mode))?;
+                }
+                [
+                    "/bin/sh",
+                    "-c",
+                    "ls -lR >/dev/null 2>&1; cat nope 2>/dev/null; true",
+                ]
+                .map(str::to_owned)
+                .to_vec()
             }
             Self::Stress(stressor) => {
                 let Some(program) = find("stress-ng") else {

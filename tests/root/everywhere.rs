@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("thread_and_process_name", thread_and_process_name),
     ("order_in_time", order_in_time),
     ("wall_clock", wall_clock),
+    ("in_a_time_namespace", in_a_time_namespace),
     ("clocks", clocks),
     ("columns", columns),
 ];
@@ -58,25 +59,31 @@ fn layouts() -> Vec<(String, bool)> {
 }
 
 /// Runs hello in a control group and with it what it traces.
-fn inside(group: &Path, options: &[&str]) -> Result<Seen, String> {
+fn inside(group: &Path, mode: &str, options: &[&str]) -> Result<Seen, String> {
     let script = "echo $$ > \"$1\"/cgroup.procs && shift && exec \"$@\"";
     let mut command = Command::new("sh");
     command.args(["-c", script, "sh"]).arg(group);
     command
         .arg(hello_bin())
-        .args(["--mode", "buffer", "-o", "json"]);
+        .args(["--mode", mode, "-o", "json"]);
     command.args(options);
     command.args(["--", &me(), "workload", "execs", "5", "2"]);
     command.env_remove("SUDO_UID");
     see(&mut command)
 }
 
-fn containers_in(root: &Path, layouts: Vec<(String, bool)>) -> Check {
-    for (layout, is_container) in layouts {
+/// In the first of these groups with all modes.
+fn containers_in(root: &Path, is_version_2: bool, layouts: Vec<(String, bool)>) -> Check {
+    for (at, (layout, is_container)) in layouts.into_iter().enumerate() {
         let top = root.join(format!("hello-test-{}", std::process::id()));
         let group = top.join(&layout);
         fs::create_dir_all(&group).map_err(|error| format!("{}: {error}", group.display()))?;
-        let result = one_container(&group, is_container);
+        let mut result = one_container(&group, is_container, at == 0);
+        if result.is_ok() && at == 0 {
+            let path = group.strip_prefix(root).unwrap_or(&group);
+            let path = is_version_2.then(|| format!("/{}", path.display()));
+            result = all_modes(&group, path.as_deref());
+        }
         let mut folder = group.as_path();
         while folder != root {
             let _ = fs::remove_dir(folder);
@@ -87,8 +94,8 @@ fn containers_in(root: &Path, layouts: Vec<(String, bool)>) -> Check {
     Ok(())
 }
 
-fn one_container(group: &Path, is_container: bool) -> Check {
-    let seen = inside(group, &[])?;
+fn one_container(group: &Path, is_container: bool, is_first: bool) -> Check {
+    let seen = inside(group, "buffer", &[])?;
     let events = seen.of_type("buffer")?;
     let wanted = if is_container { ID.into() } else { Value::Null };
     ensure!(
@@ -97,10 +104,10 @@ fn one_container(group: &Path, is_container: bool) -> Check {
         seen.stdout
     );
     // How a name is read is one thing, how a container is selected another.
-    if is_container && !group.ends_with(ID) {
+    if is_container && !is_first && !group.ends_with(ID) {
         return Ok(());
     }
-    let selected = inside(group, &["--container", &ID[..12]])?;
+    let selected = inside(group, "buffer", &["--container", &ID[..12]])?;
     let count = selected.of_type("buffer")?.len();
     ensure!(
         count == if is_container { 8 } else { 0 },
@@ -108,9 +115,46 @@ fn one_container(group: &Path, is_container: bool) -> Check {
         selected.stdout
     );
     selected.ledger()?;
-    let other = inside(group, &["--container", "ab13"])?;
+    let other = inside(group, "buffer", &["--container", "ab13"])?;
     ensure!(other.of_type("buffer")?.is_empty(), "{}", other.stdout);
     ensure!(other.ledger()?.filtered >= 8, "{}", other.stdout);
+    Ok(())
+}
+
+/// Some programs read this by another way than those of buffer: see hello_here().
+fn all_modes(group: &Path, path: Option<&str>) -> Check {
+    let counts: &[&str] = &["--by", "container,cgroup", "--syscalls", "execve"];
+    for (mode, kind, options, events) in [
+        ("exec", "exec", &[][..], Some(6 + 2 + 6)),
+        ("file", "open", &[], None),
+        ("tail", "tail", &[], None),
+        ("syscount", "count", counts, Some(1)),
+        ("map", "count", counts, Some(1)),
+    ] {
+        for selection in [&[][..], &["--container", &ID[..13]]] {
+            let seen = inside(group, mode, &[options, selection].concat())?;
+            let rows = seen.of_type(kind)?;
+            let is_ours = |row: &Value| {
+                row["container"] == ID && path.is_none_or(|path| row["cgroup"] == path)
+            };
+            ensure!(
+                !rows.is_empty() && rows.iter().all(is_ours),
+                "{mode} {selection:?}: {} {}",
+                seen.stdout,
+                seen.stderr
+            );
+            ensure!(
+                events.is_none_or(|events| rows.len() == events),
+                "{mode} {selection:?}: {}",
+                rows.len()
+            );
+            seen.ledger()?;
+        }
+        let options = [options, &["--container", "ab13"]].concat();
+        let seen = inside(group, mode, &options)?;
+        ensure!(seen.of_type(kind)?.is_empty(), "{mode}: {}", seen.stdout);
+        ensure!(seen.ledger()?.filtered > 0, "{mode}: {}", seen.stdout);
+    }
     Ok(())
 }
 
@@ -144,27 +188,37 @@ fn hierarchy(kind: &str, controller: &str) -> Result<PathBuf, String> {
 fn containers_by_version_2() -> Check {
     let step = scaled(3, 1) as usize;
     let layouts = layouts().into_iter().step_by(step).collect();
-    containers_in(&hierarchy("cgroup2", "")?, layouts)
+    containers_in(&hierarchy("cgroup2", "")?, true, layouts)
 }
 
 fn containers_by_version_1() -> Check {
     // The names are read as those of version 2; what differs is where they are found.
     let layouts = layouts().into_iter().step_by(6).collect();
-    containers_in(&hierarchy("cgroup", "pids")?, layouts)
+    containers_in(&hierarchy("cgroup", "pids")?, false, layouts)
 }
 
 fn pid_in_its_own_namespace() -> Check {
-    let options = ["--mode", "buffer", "-o", "json"];
-    let seen = see(&mut workload(&options, &["unshared", "7"]))?;
-    ensure!(seen.status == Some(0), "{seen:?}");
-    let mut inner = Vec::new();
-    for event in seen.of_type("buffer")? {
-        let (pid, ns_pid) = (event["pid"].as_u64(), event["ns_pid"].as_u64());
-        if pid != ns_pid {
-            inner.extend(ns_pid);
+    for (mode, kind) in [("buffer", "buffer"), ("exec", "exec"), ("file", "open")] {
+        let options = ["--mode", mode, "-o", "json"];
+        let seen = see(&mut workload(&options, &["unshared", "7"]))?;
+        ensure!(seen.status == Some(0), "{mode}: {seen:?}");
+        let mut events = seen.of_type(kind)?;
+        // What exec tells of the process that makes the others.
+        events.retain(|event| event["forked"] != true);
+        let mut inner = Vec::new();
+        for event in events {
+            let (pid, ns_pid) = (event["pid"].as_u64(), event["ns_pid"].as_u64());
+            if pid != ns_pid {
+                inner.extend(ns_pid);
+            }
         }
+        inner.dedup();
+        ensure!(
+            inner == [2, 3, 4, 5, 6, 7, 8],
+            "{mode}: {inner:?} {}",
+            seen.stdout
+        );
     }
-    ensure!(inner == [2, 3, 4, 5, 6, 7, 8], "{}", seen.stdout);
     Ok(())
 }
 
@@ -201,6 +255,11 @@ fn order_in_time() -> Check {
 
 /// The workload says when it made its calls; in a VM it also sets the clock.
 fn wall_clock() -> Check {
+    let stamps = |words: &str| {
+        let options = ["--mode", "buffer", "-o", "json"];
+        stamps(&mut workload(&options, &["stamps", "5", words]))
+            .map_err(|error| format!("{words}: {error}"))
+    };
     stamps("")?;
     if env::var_os("HELLO_VM").is_some() {
         stamps("step")?;
@@ -212,9 +271,38 @@ fn wall_clock() -> Check {
     Ok(())
 }
 
-fn stamps(words: &str) -> Check {
-    let options = ["--mode", "buffer", "-o", "json"];
-    let seen = see(&mut workload(&options, &["stamps", "5", words]))?;
+/// There hello's clocks are not those of its programs in the kernel.
+fn in_a_time_namespace() -> Check {
+    ensure!(
+        Path::new("/proc/self/ns/time").exists(),
+        "this kernel has no time namespaces (CONFIG_TIME_NS)"
+    );
+    for seconds in ["1000000", "-5"] {
+        let inside = |mode: &str, words: &[&str]| {
+            let mut command = Command::new(me());
+            command.args(["workload", "in-time", seconds]);
+            command.arg(hello_bin());
+            command.args(["--mode", mode, "-o", "json"]);
+            command.args(["--", &me(), "workload"]).args(words);
+            command
+        };
+        let result = stamps(&mut inside("buffer", &["stamps", "5"]));
+        result.map_err(|error| format!("{seconds}: {error}"))?;
+        // By hello's clock at its begin and the kernel's at its end.
+        let seen = see(&mut inside("exec", &["sleeps", "1", "50"]))?;
+        let events = seen.of_type("exec")?;
+        let end = events.iter().find(|event| event["event"] == "exit");
+        let lifetime = end.and_then(|event| event["lifetime_ns"].as_u64());
+        ensure!(
+            lifetime.is_some_and(|time| (50_000_000..5_000_000_000).contains(&time)),
+            "{seconds}: {events:?}"
+        );
+    }
+    Ok(())
+}
+
+fn stamps(command: &mut Command) -> Check {
+    let seen = see(command)?;
     let events = seen.of_type("buffer")?;
     let said: Vec<(u128, u128)> = seen
         .stderr
@@ -235,7 +323,7 @@ fn stamps(words: &str) -> Check {
         let millisecond = 1_000_000;
         ensure!(
             told + millisecond >= before && told <= after + millisecond,
-            "{words}: {told} is not between {before} and {after}"
+            "{told} is not between {before} and {after}"
         );
     }
     Ok(())

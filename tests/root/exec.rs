@@ -27,12 +27,14 @@ pub(crate) const TESTS: &[Test] = &[
     ("failed_exits", failed_exits),
     ("failed_only", failed_only),
     ("single_kinds", single_kinds),
+    ("core_dumped", core_dumped),
+    ("user_without_a_name", user_without_a_name),
     ("environment", environment),
     ("ancestors", ancestors),
     ("lifetime_of_the_command", lifetime_of_the_command),
     ("storm", storm),
     ("running_before", running_before),
-    ("perf_records_end_at_64k", perf_records_end_at_64k),
+    ("perf_arguments_end_at_32k", perf_arguments_end_at_32k),
     ("columns", columns),
     ("threads_that_end_together", threads_that_end_together),
     (
@@ -131,6 +133,7 @@ fn every_way_to_run() -> Check {
         &[
             ("euid", 0.into()),
             ("gid", 0.into()),
+            ("user", "root".into()),
             ("script", Value::Null),
             ("ret", 0.into()),
         ],
@@ -199,6 +202,7 @@ fn every_way_to_run() -> Check {
         run("setuid")?,
         &[
             ("uid", 65534.into()),
+            ("user", "nobody".into()),
             ("euid", 0.into()),
             ("gid", 65534.into()),
         ],
@@ -426,26 +430,96 @@ fn failed_only() -> Check {
 }
 
 fn single_kinds() -> Check {
-    for (kinds, want, surplus) in [
-        ("exec", 8, 0),
-        ("exit", 11, 8),
-        ("failed", 0, 0),
-        ("exec,exit", 19, 0),
+    let folder = Folder::new("kinds")?;
+    let failures = ["failures", &folder.0];
+    for (kinds, words, want, surplus) in [
+        ("exec", &["ends"][..], 8, 0),
+        ("exit", &["ends"], 11, 8),
+        ("failed", &["ends"], 0, 0),
+        ("exec,exit", &["ends"], 19, 0),
+        ("failed", &failures, 9, 0),
+        ("exec,failed", &failures, 10, 0),
+        ("failed,exit", &failures, 10, 1),
     ] {
-        let seen = life(&["--event", kinds, "--strict"], &["ends"])?;
+        let seen = life(&["--event", kinds], words)?;
         let events = seen.of_type("exec")?;
+        let told = |kind: &str| events.iter().any(|row| row["event"] == kind);
         ensure!(events.len() == want, "{kinds}: {} events", events.len());
+        ensure!(
+            want == 0 || kinds.split(',').all(told),
+            "{kinds}: {events:?}"
+        );
         ensure!(
             events.iter().all(|row| kinds.contains(&text(row, "event"))),
             "{kinds}: {events:?}"
         );
         ensure!(
-            events.iter().all(|row| row["argv"][1] == "workload"),
+            words == failures || events.iter().all(|row| row["argv"][1] == "workload"),
             "{kinds}: {events:?}"
         );
         let ledger = seen.ledger()?;
-        ensure!(ledger.surplus == surplus, "{kinds}: {ledger:?}");
+        ensure!(
+            ledger.surplus == surplus && ledger.lost == 0,
+            "{kinds}: {ledger:?}"
+        );
     }
+    Ok(())
+}
+
+/// As wait(2) says it.
+fn core_dumped() -> Check {
+    let folder = Folder::new("core")?;
+    let seen = life(&[], &["cores", &folder.0])?;
+    let events = seen.of_type("exec")?;
+    for name in ["with", "without"] {
+        let said = format!("core {name} true");
+        let end = one(&events, "exit", name)?;
+        has(
+            end,
+            &[
+                ("signal", "SIGABRT".into()),
+                ("core", seen.stderr.contains(&said).into()),
+            ],
+        )?;
+    }
+    ensure!(
+        seen.stderr.contains("core without false"),
+        "{}",
+        seen.stderr
+    );
+    // Where a core is a file nothing hinders it.
+    let pattern = fs::read_to_string("/proc/sys/kernel/core_pattern").unwrap_or_default();
+    ensure!(
+        !pattern.starts_with("core") || seen.stderr.contains("core with true"),
+        "{}",
+        seen.stderr
+    );
+    Ok(())
+}
+
+/// A user that has no name is told by number.
+fn user_without_a_name() -> Check {
+    let words = ["as", "3999999979", "execs", "0", "3"];
+    let seen = see(&mut workload(JSON, &words))?;
+    let mut events = seen.of_type("exec")?;
+    events.retain(|event| event["event"] == "failed");
+    ensure!(events.len() == 3, "{}", seen.stdout);
+    for event in &events {
+        has(
+            event,
+            &[
+                ("uid", 3_999_999_979_u32.into()),
+                ("gid", 3_999_999_979_u32.into()),
+                ("user", Value::Null),
+            ],
+        )?;
+    }
+    let text = see(&mut workload(&["--mode", "exec"], &words))?;
+    ensure!(
+        text.stdout.matches(" 3999999979 ").count() >= 3,
+        "{}",
+        text.stdout
+    );
     Ok(())
 }
 
@@ -467,6 +541,15 @@ fn environment() -> Check {
     Ok(())
 }
 
+fn name_and_parent(pid: u32) -> Result<(String, u32), String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"));
+    let status = status.map_err(|error| format!("{pid}: {error}"))?;
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let parent = field("PPid:").and_then(|pid| pid.trim().parse().ok());
+    let comm = field("Name:").map(|name| name.trim().to_owned());
+    comm.zip(parent).ok_or(status)
+}
+
 fn ancestors() -> Check {
     let list = |levels: &str| -> Result<(Vec<Value>, Value), String> {
         let seen = life(&["--event", "exec"], &["deep", levels])?;
@@ -477,12 +560,20 @@ fn ancestors() -> Check {
         Ok((list, event["ancestors_truncated"].clone()))
     };
     let (few, cut) = list("2")?;
-    ensure!(
-        cut == false && few.last().is_some_and(|last| last["pid"] == 1),
-        "{few:?}"
-    );
-    let hello = few.iter().any(|ancestor| ancestor["comm"] == "hello");
-    ensure!(hello, "{few:?}");
+    ensure!(cut == false, "{few:?}");
+    // Above hello stands this process, and what /proc says is above it.
+    let hello = few.iter().position(|ancestor| ancestor["comm"] == "hello");
+    let above = hello.map_or(&few[..0], |at| &few[at + 1..]);
+    let mut pid = std::process::id();
+    for ancestor in above {
+        let (comm, parent) = name_and_parent(pid)?;
+        ensure!(
+            ancestor["pid"] == pid && ancestor["comm"] == comm,
+            "{ancestor}, not {pid} {comm}"
+        );
+        pid = parent;
+    }
+    ensure!(!above.is_empty() && pid == 0, "{few:?}");
     let (many, cut) = list("37")?;
     ensure!(cut == true && many.len() == 32, "{many:?}");
     Ok(())
@@ -564,7 +655,7 @@ fn running_before() -> Check {
     Ok(())
 }
 
-fn perf_records_end_at_64k() -> Check {
+fn perf_arguments_end_at_32k() -> Check {
     let folder = Folder::new("perf")?;
     let options = ["--transport", "perf", "--env", "HELLO_A"];
     let seen = life(&options, &["runs", &folder.0])?;

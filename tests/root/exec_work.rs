@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::exit;
 
 use nix::libc;
+use nix::sys::wait::WaitStatus;
 use nix::sys::wait::waitpid;
 use nix::unistd::ForkResult;
 use nix::unistd::fork;
@@ -25,16 +26,14 @@ pub(crate) fn run(words: &[String]) -> ! {
         "runs" => runs(word(1)),
         "failures" => failures(word(1)),
         "ends" => ends(),
+        "cores" => cores(word(1)),
         "deep" => deep(number(1)),
         "spawn" => {
-            (0..number(1)).for_each(|_| child(|| exec(&me(), &[b"storm", b"workload", b"nothing"])))
+            storm(number(1));
         }
         "storm" => {
             // One for each of two CPUs, at the same time.
-            let half = || {
-                (0..number(1))
-                    .for_each(|_| child(|| exec(&me(), &[b"storm", b"workload", b"nothing"])))
-            };
+            let half = || storm(number(1));
             // SAFETY: one thread; the child makes children of its own and exits.
             if let Ok(ForkResult::Parent { child }) = unsafe { fork() } {
                 half();
@@ -53,8 +52,8 @@ fn me() -> CString {
     CString::new(path.into_os_string().into_encoded_bytes()).unwrap_or_default()
 }
 
-/// Does it in a child and waits for that.
-fn child(act: impl FnOnce()) {
+/// Does it in a child and waits for that; has it left a core?
+fn child(act: impl FnOnce()) -> bool {
     // SAFETY: one thread; the child execs or exits.
     match unsafe { fork() } {
         Ok(ForkResult::Child) => {
@@ -62,8 +61,16 @@ fn child(act: impl FnOnce()) {
             // SAFETY: ends the process.
             unsafe { libc::_exit(97) }
         }
-        Ok(ForkResult::Parent { child }) => _ = waitpid(child, None),
+        Ok(ForkResult::Parent { child }) => {
+            matches!(waitpid(child, None), Ok(WaitStatus::Signaled(_, _, true)))
+        }
         Err(_) => exit(96),
+    }
+}
+
+fn storm(times: usize) {
+    for _ in 0..times {
+        child(|| exec(&me(), &[b"storm", b"workload", b"nothing"]));
     }
 }
 
@@ -248,12 +255,29 @@ fn ends() {
     workload(b"first", &[b"life", b"spawn", b"1"]);
 }
 
+/// Two that are to leave a core, of which one may not.
+fn cores(folder: &str) {
+    for (name, bytes) in [("with", libc::RLIM_INFINITY), ("without", 0)] {
+        let limit = libc::rlimit {
+            rlim_cur: bytes,
+            rlim_max: bytes,
+        };
+        let has_core = child(|| {
+            let _ = std::env::set_current_dir(folder);
+            // SAFETY: points to a rlimit that lives through the call.
+            unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) };
+            exec(&me(), &[name.as_bytes(), b"workload", b"signal", b"6"]);
+        });
+        eprintln!("core {name} {has_core}");
+    }
+}
+
 /// An exec with so many processes above it.
 fn deep(levels: usize) {
-    if levels == 0 {
-        return child(|| exec(&me(), &named("deep", &[])));
-    }
     child(|| {
+        if levels == 0 {
+            return exec(&me(), &named("deep", &[]));
+        }
         deep(levels - 1);
         exit(0);
     });

@@ -20,6 +20,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("every_way_to_open", every_way_to_open),
     ("by_io_uring", by_io_uring),
     ("deep_paths", deep_paths),
+    ("longest_path", longest_path),
+    ("cells", cells),
     ("failed_only", failed_only),
     ("below_a_path", below_a_path),
     ("below_a_link", below_a_link),
@@ -171,6 +173,96 @@ fn deep_paths() -> Check {
             ensure!(is_told(&nope, nope.clone())?, "{hook}: {}", seen.stdout);
         }
     }
+    Ok(())
+}
+
+/// 4095 bytes are the most that a path can have (PATH_MAX with its end).
+fn longest_path() -> Check {
+    let path = |bytes: usize| format!("{}hello-longest", "/".repeat(bytes - 13));
+    let [longest, too_long] = [path(4095), path(4096)];
+    for hook in hooks() {
+        let seen = run(hook, &[], &["tries", &longest, &too_long])?;
+        let mut events = seen.of_type("open")?;
+        events.retain(|event| {
+            let given = event["path_given"].as_str().unwrap_or_default();
+            given.starts_with("//")
+        });
+        let [fits, does_not] = events.as_slice() else {
+            return Err(format!("{hook}: {} {}", seen.stdout, seen.stderr));
+        };
+        ensure!(
+            fits["path_given"] == longest && fits["truncated"] == false,
+            "{hook}: {fits}"
+        );
+        ensure!(
+            fits["errno"] == "ENOENT" && fits["path"] == "/hello-longest",
+            "{hook}: {fits}"
+        );
+        ensure!(
+            does_not["errno"] == "ENAMETOOLONG" && does_not["truncated"] == true,
+            "{hook}: {does_not}"
+        );
+        ensure!(
+            seen.ledger()?.raw["truncated"] == 1,
+            "{hook}: {}",
+            seen.stderr
+        );
+    }
+    Ok(())
+}
+
+/// What text has in its columns.
+fn cells() -> Check {
+    let folder = folder()?;
+    let names = "DIRFD,MODE,ABI,VIA,RESULT,LATENCY,GIVEN,PATH";
+    let options = ["--mode", "file", "--latency", "--columns", names];
+    let seen = see(&mut workload(&options, &["paths", &folder]))?;
+    let lines: Vec<&str> = seen.stdout.lines().collect();
+    let at = |name: &str| lines.iter().position(|line| line.contains(name));
+    let (begin, end) = at(paths::BEGIN).zip(at(paths::END)).ok_or("no marks")?;
+    let rows = &lines[begin + 1..end];
+    ensure!(rows.len() == paths::EXPECTED.len(), "{}", seen.stdout);
+    for (row, want) in rows.iter().zip(paths::EXPECTED) {
+        let cells: Vec<&str> = row.split_whitespace().collect();
+        let [dirfd, mode, abi, via, result, time, given] = cells[..7] else {
+            return Err(format!("too few cells: {row}"));
+        };
+        let text = |text: Option<&str>| match text {
+            Some(text) => format!("\"{}\"", text.replacen('@', &folder, 1)),
+            None => "?".into(),
+        };
+        let path = match want.flags {
+            "deleted" => format!("{} (deleted)", text(want.path)),
+            "unreachable" => format!("(unreachable) {}", text(want.path)),
+            _ => text(want.path),
+        };
+        ensure!(
+            abi == want.abi && via == want.via && given == text(want.given),
+            "{row}: not {want:?}"
+        );
+        ensure!(row.ends_with(&format!(" {path}")), "{row}: not {path}");
+        let is_number = |text: &str| text.parse::<u32>().is_ok();
+        ensure!(
+            match want.result {
+                "ok" => is_number(result) || want.via == "name_to_handle_at" && result == "ok",
+                error => result == error,
+            },
+            "{row}: not {want:?}"
+        );
+        let modes = [format!("0{:o}", want.asked.1), "-".into()];
+        // Where none is given none is told, nor where it could not be read.
+        let at = usize::from(want.asked.1 == 0);
+        ensure!(mode == modes[at], "{row}: not {want:?}");
+        ensure!(dirfd == "-" || is_number(dirfd), "{row}");
+        let unit = time.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
+        ensure!(
+            ["ns", "us", "ms", "s"].contains(&unit) && time != unit,
+            "{row}: {time}"
+        );
+    }
+    // From a folder that is not the working directory: five, and one that is none.
+    let of_a_folder = rows.iter().filter(|row| !row.trim_start().starts_with('-'));
+    ensure!(of_a_folder.count() == 6, "{}", seen.stdout);
     Ok(())
 }
 

@@ -15,6 +15,7 @@ use crate::uring;
 use crate::workload::AT_FDCWD;
 use crate::workload::i386;
 use crate::workload::low;
+use crate::workload::low_bytes;
 use crate::workload::native;
 
 /// What an open is to be told as.
@@ -119,6 +120,26 @@ pub(crate) const EXPECTED: &[Expected] = &[
         ..open("open", "ENOENT", "d/nope", "@/d/nope")
     },
     Expected {
+        abi: "i386",
+        asked: ("O_RDWR|O_CLOEXEC|O_CREAT", 0o640),
+        ..open("openat2", "ok", "b", "@/b")
+    },
+    Expected {
+        abi: "i386",
+        asked: ("0", 0),
+        ..open("name_to_handle_at", "ok", "a", "@/a")
+    },
+    Expected {
+        abi: "i386",
+        given: None,
+        ..open("open_by_handle_at", "ok", "", "@/a")
+    },
+    Expected {
+        abi: "i386",
+        asked: ("O_WRONLY|O_CREAT|O_TRUNC", 0o604),
+        ..open("creat", "ok", "b", "@/b")
+    },
+    Expected {
         flags: "deleted",
         ..open("openat", "ok", "/proc/self/fd/100", "@/gone")
     },
@@ -145,6 +166,18 @@ pub(crate) const BY_RING: &[Expected] = &[
     Expected {
         asked: ("O_RDONLY|O_CLOEXEC", 0),
         ..open("io_uring", "ENOENT", "nope", "@/d/nope")
+    },
+    Expected {
+        asked: ("O_RDWR|O_CREAT", 0o640),
+        ..open("io_uring", "ok", "b", "@/b")
+    },
+    Expected {
+        asked: ("O_RDWR|O_CREAT", 0o640),
+        ..open("io_uring", "ok", "./b", "@/b")
+    },
+    Expected {
+        asked: ("O_RDONLY", 0),
+        ..open("io_uring", "ENOENT", "/nope", "@/nope")
     },
 ];
 
@@ -242,6 +275,12 @@ pub(crate) fn run(folder: &str) {
     native(libc::SYS_openat as usize, [AT_FDCWD, 16, 0, 0]);
     i386(295, [AT_FDCWD, low("a"), 0, 0]);
     i386(5, [low("d/nope"), 0, 0, 0]);
+    let how = low_bytes(&how.map(u64::to_ne_bytes).concat());
+    i386(437, [AT_FDCWD, low("b"), how, 24]);
+    let handle = low_bytes(&[&128u32.to_ne_bytes()[..], &[0; 132]].concat());
+    i386(341, [AT_FDCWD, low("a"), handle, low_bytes(&[0; 4])]);
+    i386(342, [AT_FDCWD, handle, 0, 0]);
+    i386(8, [low("b"), 0o604, 0, 0]);
     openat(AT_FDCWD, "/proc/self/fd/100", 0);
     openat(AT_FDCWD, "/proc/self/fd/101", 0);
     openat(AT_FDCWD, "m/f", 0);
@@ -320,6 +359,10 @@ pub(crate) fn by_ring(folder: &str) {
     ring.openat(libc::AT_FDCWD, c"a");
     ring.openat(libc::AT_FDCWD, c"d/nope");
     ring.openat(i32::try_from(below).unwrap_or(-1), c"nope");
+    let flags = u64::from((libc::O_RDWR | libc::O_CREAT).cast_unsigned());
+    ring.openat2(c"b", [flags, 0o640, 0], false);
+    ring.openat2(c"./b", [flags, 0o640, 0], true);
+    ring.openat2(c"/nope", [0, 0, libc::RESOLVE_IN_ROOT], true);
     openat(AT_FDCWD, END, 0);
 }
 

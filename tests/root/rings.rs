@@ -25,6 +25,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("tiny_rings_lose_to_the_unit", tiny_rings),
     ("the_first_event_after_a_pause_comes_soon", after_a_pause),
     ("a_storm_wakes_seldom", a_storm_wakes_seldom),
+    ("a_terminal_is_written_at_once", a_terminal_at_once),
 ];
 
 /// One process on each of two CPUs, so that with two rings each has one.
@@ -85,11 +86,16 @@ struct Opener {
 
 impl Opener {
     fn start() -> Result<Self, String> {
+        let pid = std::process::id();
+        let output = PathBuf::from(format!("/tmp/hello-test-rings-{pid}"));
+        let file = File::create(&output).map_err(|error| error.to_string())?;
+        Self::writing_to(output, file)
+    }
+
+    fn writing_to(output: PathBuf, file: File) -> Result<Self, String> {
         let shell = Command::new("sh").stdin(Stdio::piped()).spawn();
         let shell = shell.map_err(|error| format!("sh: {error}"))?;
         let pid = shell.id().to_string();
-        let output = PathBuf::from(format!("/tmp/hello-test-rings-{pid}"));
-        let file = File::create(&output).map_err(|error| error.to_string())?;
         let mut hello = hello(&["--mode", "file", "-p", &pid]);
         let mut hello = Running::start_as_is(hello.stdin(Stdio::null()).stdout(file))?;
         hello.attached()?;
@@ -168,4 +174,39 @@ fn a_storm_wakes_seldom() -> Check {
         "hello was woken {sleeps} times in 5003 events"
     );
     opener.end()
+}
+
+/// Sooner than a file, where a line may wait for more to come.
+fn a_terminal_at_once() -> Check {
+    let mut best = Vec::new();
+    for is_terminal in [false, true] {
+        let mut terminal = None;
+        let mut opener = if is_terminal {
+            let pty = nix::pty::openpty(None, None).map_err(|error| error.to_string())?;
+            let output = PathBuf::from(format!("/tmp/hello-test-pty-{}", std::process::id()));
+            let mut copy = File::create(&output).map_err(|error| error.to_string())?;
+            let mut master = File::from(pty.master);
+            // Ends when the last who has the terminal open is gone.
+            terminal = Some(std::thread::spawn(move || {
+                std::io::copy(&mut master, &mut copy)
+            }));
+            Opener::writing_to(output, File::from(pty.slave))?
+        } else {
+            Opener::start()?
+        };
+        let mut times = Vec::new();
+        for round in 0..5 {
+            std::thread::sleep(Duration::from_millis(150));
+            times.push(opener.open(&format!("hello-soon-{round}"), 1)?);
+        }
+        times.sort();
+        println!("rings: terminal {is_terminal}: {times:?}");
+        best.push(times[0]);
+        opener.end()?;
+        if let Some(thread) = terminal {
+            let _ = thread.join();
+        }
+    }
+    ensure!(best[1] < best[0], "{best:?}");
+    Ok(())
 }

@@ -9,6 +9,9 @@ use std::sync::atomic::Ordering;
 use nix::libc;
 
 const IORING_OP_OPENAT: u8 = 18;
+const IORING_OP_OPENAT2: u8 = 28;
+/// By a worker of the kernel.
+const IOSQE_ASYNC: u8 = 1 << 4;
 const IORING_OFF_SQES: i64 = 0x1000_0000;
 const IORING_ENTER_GETEVENTS: u32 = 1;
 /// Completion ring in the same mapping as the submission ring (Linux 5.4).
@@ -42,6 +45,7 @@ struct Params {
 }
 
 #[repr(C)]
+#[derive(Default)]
 struct Request {
     opcode: u8,
     flags: u8,
@@ -109,21 +113,32 @@ impl Ring {
 
     /// Opens for reading and waits until it is done.
     pub(crate) fn openat(&mut self, dirfd: i32, path: &CStr) {
+        self.submit(Request {
+            opcode: IORING_OP_OPENAT,
+            fd: dirfd,
+            addr: path.as_ptr() as u64,
+            open_flags: libc::O_CLOEXEC.cast_unsigned(),
+            ..Request::default()
+        });
+    }
+
+    /// The same by openat2 (flags, mode, resolve), at once or by a worker.
+    pub(crate) fn openat2(&mut self, path: &CStr, how: [u64; 3], by_worker: bool) {
+        self.submit(Request {
+            opcode: IORING_OP_OPENAT2,
+            flags: if by_worker { IOSQE_ASYNC } else { 0 },
+            fd: libc::AT_FDCWD,
+            off: how.as_ptr() as u64,
+            addr: path.as_ptr() as u64,
+            len: 24,
+            ..Request::default()
+        });
+    }
+
+    fn submit(&mut self, request: Request) {
         let sq = &self.params.sq_off;
         let tail = self.word(sq.tail).load(Ordering::Acquire);
         let index = tail & self.word(sq.ring_mask).load(Ordering::Relaxed);
-        let request = Request {
-            opcode: IORING_OP_OPENAT,
-            flags: 0,
-            ioprio: 0,
-            fd: dirfd,
-            off: 0,
-            addr: path.as_ptr() as u64,
-            len: 0,
-            open_flags: libc::O_CLOEXEC.cast_unsigned(),
-            user_data: 0,
-            rest: [0; 3],
-        };
         // SAFETY: index is below the number of entries, which fit into the mapping.
         unsafe { self.requests.add(index as usize).write(request) };
         let array = sq.rest[2] + 4 * index;

@@ -46,14 +46,16 @@ pub(crate) fn sets() -> Vec<Set> {
             _ if cell.transport == "perf" => continue,
             "trace" => &[""],
             "map" => &["", "--by KEYS"],
-            "buffer" | "tail" => &["", "--transport perf SELECTION"],
+            "buffer" | "tail" => &["", "-o json", "--transport perf SELECTION"],
             "file" => &[
                 "",
+                "-o json",
                 "--path /etc",
                 "-x --latency --path /etc --exclude-path /etc/x --transport perf SELECTION",
             ],
             "exec" => &[
                 "",
+                "-o json",
                 "--env PATH,HOME",
                 "--env PATH,HOME --transport perf SELECTION",
             ],
@@ -62,6 +64,7 @@ pub(crate) fn sets() -> Vec<Set> {
                 "--by KEYS",
                 "--latency",
                 "--latency --by KEYS",
+                "--histogram read,write --by KEYS --max-cpu 5",
                 "-x --by errno",
                 "--latency --by KEYS,errno SELECTION",
             ],
@@ -213,6 +216,23 @@ impl Set {
         );
         Ok(())
     }
+}
+
+/// Does the comparison find what it is there to find?
+pub(crate) fn growth_is_found() -> Check {
+    let size = |insns, jited| (Some(insns), Some(jited));
+    for (now, grown) in [
+        (size(1000, 2000), false),
+        (size(1100, 2200), false),
+        (size(100, 200), false),
+        (size(1101, 2000), true),
+        (size(1000, 2201), true),
+        ((None, Some(2000)), true),
+    ] {
+        ensure!(has_grown(size(1000, 2000), now) == grown, "{now:?}");
+    }
+    ensure!(!has_grown((None, None), (None, None)), "nothing is known");
+    Ok(())
 }
 
 /// By more than is allowed, in either figure.

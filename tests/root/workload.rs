@@ -81,6 +81,17 @@ pub(crate) fn run(words: &[String]) -> ! {
         "thread-pairs" => thread_pairs(number(1)),
         "last-threads" => last_threads(number(1)),
         "unshared" => unshared(number(1)),
+        "in-time" => in_time(&words[1], &words[2..]),
+        // As that user.
+        "as" => {
+            let id = u32::try_from(number(1)).unwrap_or(0);
+            // SAFETY: takes integers.
+            unsafe {
+                libc::setresgid(id, id, id);
+                libc::setresuid(id, id, id);
+            }
+            run(&words[2..])
+        }
         "thread-name" => thread_name(),
         // Failing execs, N by each of two processes on CPUs of their own.
         "two-storms" => two_storms(number(1)),
@@ -208,7 +219,7 @@ pub(crate) fn i386(number: usize, [a, b, c, d]: [usize; 4]) -> isize {
     // SAFETY: as above; pointers lie below 4 GiB. rbx belongs to LLVM, hence the swap.
     unsafe {
         asm!("xchg rbx, {a}", "int 0x80", "xchg rbx, {a}", a = inout(reg) a => _,
-            inlateout("rax") number => result, in("rcx") b, in("rdx") c, in("rsi") d,
+            inlateout("rax") number => result, in("rcx") b, in("rdx") c, in("rsi") d, in("rdi") 0,
             lateout("r8") _, lateout("r9") _, lateout("r10") _, lateout("r11") _,
             options(nostack));
     }
@@ -416,6 +427,33 @@ fn unshared(times: u64) {
         }
         Err(_) => exit(93),
     }
+}
+
+/// Runs a program where the clocks that begin at the boot are ahead by so many seconds.
+fn in_time(seconds: &str, words: &[String]) -> ! {
+    const CLONE_NEWTIME: i32 = 0x80;
+    // SAFETY: takes an integer.
+    if unsafe { libc::unshare(CLONE_NEWTIME) } != 0 {
+        exit(94);
+    }
+    let offsets = format!("monotonic {seconds} 0\nboottime {seconds} 0\n");
+    if std::fs::write("/proc/self/timens_offsets", offsets).is_err() {
+        exit(93);
+    }
+    // Only children are in it.
+    // SAFETY: one thread.
+    if let Ok(nix::unistd::ForkResult::Parent { child }) = unsafe { nix::unistd::fork() } {
+        match nix::sys::wait::waitpid(child, None) {
+            Ok(nix::sys::wait::WaitStatus::Exited(_, status)) => exit(status),
+            _ => exit(92),
+        }
+    }
+    let words: Vec<_> = words
+        .iter()
+        .map(|word| CString::new(word.as_str()).unwrap_or_default())
+        .collect();
+    let _ = nix::unistd::execv(&words[0], &words);
+    exit(91)
 }
 
 fn set_name(name: &std::ffi::CStr) {

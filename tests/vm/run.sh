@@ -121,9 +121,9 @@ fi
 (cd "$work/root" && find . | LC_ALL=C sort | cpio --quiet -o -H newc -R 0:0) >"$work/initramfs"
 token=$(od -An -N8 -tx8 /dev/urandom | tr -d ' ')
 
-# Groups of tests that a kernel goes without, for CI has half an hour: what depends on hello alone has run on the machine's
-# own kernel. 5.10 is without what is new since, the newest preempts programs, and of those between 6.12 is the one where
-# programs remember the task.
+# Groups of tests that a kernel goes without, for CI has half an hour and an emulated machine is slow; HELLO_VM_ALL=1 runs
+# them all. What depends on hello alone has run on the machine's own kernel. 5.10 is without what is new since, the newest
+# preempts programs, and of those between 6.12 is the one where programs remember the task.
 skips_of() {
     [[ -z $filter && -z ${HELLO_VM_ALL:-} ]] || return 0
     local own=options,endings,stats,budget,rings

@@ -288,14 +288,8 @@ impl HistogramRow<'_> {
         let frame = &self.0.frame;
         if frame.axes.contains(&Axis::Syscall) {
             self.0.cell("SYSCALL", line);
-        } else {
-            let name = |call: &Call| match call.name() {
-                Some(name) => name.to_owned(),
-                None => call.number().to_string(),
-            };
-            let mut names: Vec<_> = frame.look.histogram.iter().map(name).collect();
-            names.dedup();
-            line.extend(names.join(",").as_bytes());
+        } else if let Some(call) = frame.look.histogram.first() {
+            let _ = write!(line, "{call}");
         }
         let others = KEYS.iter().filter(|(axis, _)| *axis != Axis::Syscall);
         for (_, name) in others.filter(|(axis, _)| frame.axes.contains(axis)) {
