@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use anyhow::Result;
 
 use crate::measure::HELLO_READY;
+use crate::measure::LOOPS;
 use crate::place::Place;
 use crate::place::UID;
 use crate::stats;
@@ -24,10 +25,14 @@ const MARK: &str = "bench: fexit";
 /// Untraced and traced in turns; the line of figures.
 pub(crate) fn measure(place: &Place) -> Result<String> {
     let mut workload = Workload::start(Work::Getppid, place)?;
-    let length = Length::Time(Duration::from_millis(300));
+    let length = Length::Time(Duration::from_millis(60));
+    let figure = |workload: &mut Workload| {
+        let loops = workload.loops(length, LOOPS)?;
+        stats::median(&loops).context("no loops")
+    };
     let (mut untraced, mut ratios) = (Vec::new(), Vec::new());
     for _ in 0..11 {
-        let before = workload.measure(length)?;
+        let before = figure(&mut workload)?;
         let mut command = Command::new(&place.hello);
         command.args([
             "--mode",
@@ -38,9 +43,9 @@ pub(crate) fn measure(place: &Place) -> Result<String> {
             &UID.to_string(),
         ]);
         let tracer = Tracer::start(command, HELLO_READY, place)?;
-        let traced = workload.measure(length)?;
+        let traced = figure(&mut workload)?;
         tracer.stop()?;
-        let after = workload.measure(length)?;
+        let after = figure(&mut workload)?;
         untraced.push(f64::midpoint(before, after));
         ratios.push(traced / f64::midpoint(before, after));
     }

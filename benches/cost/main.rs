@@ -5,7 +5,7 @@
 //!     hello-bench --bench [ROW]...    measures; only rows whose names contain one of the words
 //!     hello-bench [TEST]...           tests of the benchmark itself, none of them of speed
 //!
-//! `HELLO_BENCH_ROUNDS` (9), `HELLO_BENCH_MILLIS` (1000) for each figure, `HELLO_BENCH_SECONDS`
+//! `HELLO_BENCH_ROUNDS` (9), `HELLO_BENCH_MILLIS` (160) for each loop, `HELLO_BENCH_SECONDS`
 //! (30) for each storm; `HELLO_BLESS=1` renews docs/performance.md.
 
 mod doc;
@@ -103,7 +103,7 @@ fn bench(words: &[String]) -> Result<()> {
     };
     let rows: Vec<&'static Row> = ROWS.iter().filter(wanted).collect();
     let rounds = number("HELLO_BENCH_ROUNDS", 9)?;
-    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 1000)?);
+    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 160)?);
     let storm = Duration::from_secs(number("HELLO_BENCH_SECONDS", 30)?);
 
     let place = Place::prepare()?;
@@ -111,7 +111,7 @@ fn bench(words: &[String]) -> Result<()> {
     let mut bench = Bench::prepare(&place)?;
     for round in 0..rounds {
         eprintln!("hello-bench: round {} of {rounds}", round + 1);
-        bench.round(usize::try_from(round)?, &rows, length)?;
+        bench.round(round, &rows, length)?;
     }
     let storms = if words.is_empty() {
         storm::all(&place, storm)

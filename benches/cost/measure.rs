@@ -16,7 +16,6 @@ use crate::rows;
 use crate::rows::Ready;
 use crate::rows::Row;
 use crate::rows::Tracing;
-use crate::rows::UNTRACED;
 use crate::stats;
 use crate::tracer;
 use crate::tracer::Floor;
@@ -26,14 +25,28 @@ use crate::workload::Length;
 use crate::workload::Work;
 use crate::workload::Workload;
 
+/// Loops under the tracer, of which a figure is the median: a host that others use takes a
+/// CPU away now and then, which would be in the mean.
+pub(crate) const LOOPS: u64 = 5;
+
+/// … and before the tracer, and after it.
+const BESIDE: u64 = 2;
+
 /// hello's line when it is attached ends in the kernel's name.
 pub(crate) const HELLO_READY: Ready = Ready::Says(", Linux ");
+
+/// Nanoseconds of a unit: in a row's turn, and without its tracer just before and after.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Figure {
+    pub(crate) ns: f64,
+    pub(crate) untraced: f64,
+}
 
 /// What was measured of a row.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
-    /// For each workload its figures, nanoseconds, by round.
-    pub(crate) figures: BTreeMap<Work, Vec<(usize, f64)>>,
+    /// For each workload its figures.
+    pub(crate) figures: BTreeMap<Work, Vec<Figure>>,
     /// From its start until attached, milliseconds.
     pub(crate) starts: Vec<f64>,
     pub(crate) memory: Memory,
@@ -52,35 +65,27 @@ impl Results {
         self.0.get(row)
     }
 
+    fn all(&self, row: &str, work: Work) -> &[Figure] {
+        let measured = self.of(row);
+        let figures = measured.and_then(|measured| measured.figures.get(&work));
+        figures.map_or(&[], Vec::as_slice)
+    }
+
     /// The figures of a row, nanoseconds.
     pub(crate) fn figures(&self, row: &str, work: Work) -> Vec<f64> {
-        let figures = self
-            .of(row)
-            .and_then(|measured| measured.figures.get(&work));
-        figures.into_iter().flatten().map(|(_, ns)| *ns).collect()
+        let figures = self.all(row, work).iter();
+        figures.map(|figure| figure.ns).collect()
     }
 
-    /// What a row added to each of its figures, against untraced in the same round.
+    /// What a row added to each of its figures.
     pub(crate) fn added(&self, row: &str, work: Work) -> Vec<f64> {
-        let figures = self
-            .of(row)
-            .and_then(|measured| measured.figures.get(&work));
-        let added = figures.into_iter().flatten().filter_map(|(round, ns)| {
-            let untraced = self.of(UNTRACED)?.figures.get(&work)?;
-            let same: Vec<f64> = untraced
-                .iter()
-                .filter(|(other, _)| other == round)
-                .map(|(_, ns)| *ns)
-                .collect();
-            Some(ns - stats::median(&same)?)
-        });
-        added.collect()
+        let figures = self.all(row, work).iter();
+        figures.map(|figure| figure.ns - figure.untraced).collect()
     }
 
-    /// Adds a figure, nanoseconds.
-    pub(crate) fn note(&mut self, row: &'static str, work: Work, round: usize, ns: f64) {
+    pub(crate) fn note(&mut self, row: &'static str, work: Work, figure: Figure) {
         let figures = &mut self.0.entry(row).or_default().figures;
-        figures.entry(work).or_default().push((round, ns));
+        figures.entry(work).or_default().push(figure);
     }
 }
 
@@ -107,7 +112,7 @@ impl<'a> Bench<'a> {
     /// All rows once, or as often as they say.
     pub(crate) fn round(
         &mut self,
-        round: usize,
+        round: u64,
         rows: &[&'static Row],
         length: Length,
     ) -> Result<()> {
@@ -116,7 +121,7 @@ impl<'a> Bench<'a> {
             order.extend(std::iter::repeat_n(*row, row.times));
         }
         // The same orders in every run.
-        fastrand::Rng::with_seed(round as u64).shuffle(&mut order);
+        fastrand::Rng::with_seed(round).shuffle(&mut order);
         for row in order {
             if self
                 .results
@@ -125,7 +130,7 @@ impl<'a> Bench<'a> {
             {
                 continue;
             }
-            if let Err(error) = self.row(round, row, length) {
+            if let Err(error) = self.turn(row, length) {
                 let why = format!("{error:#}");
                 eprintln!("hello-bench: {}: {why}", row.name);
                 self.results.0.entry(row.name).or_default().why = Some(why);
@@ -134,28 +139,46 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    fn row(&mut self, round: usize, row: &'static Row, length: Length) -> Result<()> {
+    /// What the host does to one part of a turn it does to the others: a row is compared
+    /// with what stands beside it, not with minutes before.
+    fn turn(&mut self, row: &'static Row, length: Length) -> Result<()> {
+        let before = self.works(row, length, BESIDE)?;
+        let under = self.row(row, length)?;
+        let after = self.works(row, length, BESIDE)?;
+        let beside = before.iter().zip(&after).map(|both| [both.0, both.1]);
+        for ((work, under), beside) in row.works.iter().zip(&under).zip(beside) {
+            let beside: Vec<f64> = beside.into_iter().flatten().copied().collect();
+            let figure = Figure {
+                ns: stats::median(under).context("no loops")?,
+                untraced: stats::median(&beside).context("no loops")?,
+            };
+            self.results.note(row.name, *work, figure);
+        }
+        Ok(())
+    }
+
+    fn row(&mut self, row: &'static Row, length: Length) -> Result<Vec<Vec<f64>>> {
         match &row.tracing {
-            Tracing::Nothing => self.works(round, row, length),
+            Tracing::Nothing => self.works(row, length, LOOPS),
             Tracing::Floor(programs) => {
                 let _floor = Floor::attach(programs)?;
-                self.works(round, row, length)
+                self.works(row, length, LOOPS)
             }
             Tracing::Hello(options) => {
                 let mut command = Command::new(&self.place.hello);
                 self.arguments(&mut command, row, options);
-                let said = self.traced(round, row, length, (command, HELLO_READY), None)?;
+                let (loops, said) = self.traced(row, length, (command, HELLO_READY), None)?;
                 let lost = stats::lost(&said).context("hello ended without its ledger")?;
                 self.results.0.entry(row.name).or_default().lost += lost;
-                Ok(())
+                Ok(loops)
             }
             Tracing::Peer(peer) => {
                 let file = rows::find(peer.program).map_err(anyhow::Error::msg)?;
                 let mut command = Command::new(file);
                 self.arguments(&mut command, row, peer.options);
                 let tracer = (command, peer.ready);
-                self.traced(round, row, length, tracer, Some(peer.proof))?;
-                Ok(())
+                let (loops, _) = self.traced(row, length, tracer, Some(peer.proof))?;
+                Ok(loops)
             }
         }
     }
@@ -174,17 +197,16 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The row's workloads under a tracer; what it said on standard error.
+    /// The row's workloads under a tracer; their loops, and what it said on standard error.
     fn traced(
         &mut self,
-        round: usize,
         row: &'static Row,
         length: Length,
         (command, ready): (Command, Ready),
         proof: Option<&str>,
-    ) -> Result<String> {
+    ) -> Result<(Vec<Vec<f64>>, String)> {
         let tracer = Tracer::start(command, ready, self.place)?;
-        self.works(round, row, length)?;
+        let loops = self.works(row, length, LOOPS)?;
         let (start, memory) = (tracer.attached_after, tracer.memory());
         let end = tracer.stop()?;
         if let Some(proof) = proof {
@@ -196,16 +218,16 @@ impl<'a> Bench<'a> {
         measured.starts.push(start.as_secs_f64() * 1000.0);
         measured.memory.process = measured.memory.process.max(memory.process);
         measured.memory.maps = measured.memory.maps.max(memory.maps);
-        Ok(end.said)
+        Ok((loops, end.said))
     }
 
-    fn works(&mut self, round: usize, row: &'static Row, length: Length) -> Result<()> {
-        for work in row.works {
+    /// So many loops of each of the row's workloads.
+    fn works(&mut self, row: &Row, length: Length, loops: u64) -> Result<Vec<Vec<f64>>> {
+        let of = |work: &Work| {
             let workload = self.workloads.get_mut(work).context("no such workload")?;
-            let ns = workload.measure(fitting(*work, length))?;
-            self.results.note(row.name, *work, round, ns);
-        }
-        Ok(())
+            workload.loops(fitting(*work, length), loops)
+        };
+        row.works.iter().map(of).collect()
     }
 }
 

@@ -149,7 +149,7 @@ pub(crate) const ROWS: &[Row] = &[
         works: &Work::ALL,
         job: Job::None,
         floor: "",
-        times: 4,
+        times: 2,
     },
     floor(ENTER, &["floor_enter"], &[Getppid, Mix]),
     floor(EXIT, &["floor_exit"], &[Getppid, Open, FailingOpen, Mix]),

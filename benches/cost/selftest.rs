@@ -13,6 +13,7 @@ use libtest_mimic::Trial;
 use crate::doc;
 use crate::fexit;
 use crate::measure::Bench;
+use crate::measure::Figure;
 use crate::measure::Results;
 use crate::place::Place;
 use crate::report;
@@ -151,11 +152,13 @@ fn losses() -> Result<()> {
 /// Five rounds, the first and the second on a faster and a slower machine.
 fn example() -> Results {
     let mut results = Results::default();
-    for (round, slower) in [(0, 0.0), (1, 100.0), (2, 50.0), (3, 50.0), (4, 50.0)] {
-        let mut note = |row, ns| results.note(row, Work::Getppid, round, ns + slower);
-        note(rows::UNTRACED, 70.0);
+    for slower in [0.0, 100.0, 50.0, 50.0, 50.0] {
+        let untraced = 72.0 + slower;
+        let mut note = |row, ns| {
+            let ns = ns + slower;
+            results.note(row, Work::Getppid, Figure { ns, untraced });
+        };
         note(rows::UNTRACED, 72.0);
-        note(rows::UNTRACED, 90.0);
         note(rows::ENTER, 92.0);
         note("hello syscount", 94.0);
         note("libbpf-tools syscount", 112.0);

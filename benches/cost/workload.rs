@@ -79,10 +79,7 @@ impl Work {
     }
 }
 
-/// How many loops one figure is the median of.
-const LOOPS: u64 = 5;
-
-/// How long a workload runs for one figure.
+/// How long a workload runs for one loop.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Length {
     /// As many operations as fit into a time.
@@ -149,19 +146,14 @@ impl Workload {
         Ok(all / units)
     }
 
-    /// One figure: nanoseconds of a unit. Of a time the median of some loops: a host that
-    /// others use takes its CPU away now and then, which would be in the mean. Each is longer
-    /// than any tracer waits before it reads what there is.
-    pub(crate) fn measure(&mut self, length: Length) -> Result<f64> {
-        match length {
-            Length::Count(operations) => self.run(operations),
-            Length::Time(time) => {
-                let operations = self.operations_in(time)? / LOOPS;
-                let loops: Result<Vec<f64>> =
-                    (0..LOOPS).map(|_| self.run(operations.max(1))).collect();
-                stats::median(&loops?).context("no loops")
-            }
-        }
+    /// So many loops: nanoseconds of a unit in each. A time is longer than any tracer waits
+    /// before it reads what there is.
+    pub(crate) fn loops(&mut self, length: Length, loops: u64) -> Result<Vec<f64>> {
+        let operations = match length {
+            Length::Count(operations) => operations,
+            Length::Time(time) => self.operations_in(time)?,
+        };
+        (0..loops).map(|_| self.run(operations)).collect()
     }
 
     /// How many operations take about so long.

@@ -72,17 +72,18 @@ fn inside(group: &Path, mode: &str, options: &[&str]) -> Result<Seen, String> {
     see(&mut command)
 }
 
-/// In the first of these groups with all modes.
-fn containers_in(root: &Path, is_version_2: bool, layouts: Vec<(String, bool)>) -> Check {
+fn containers_in(root: &Path, layouts: Vec<(String, bool)>, modes: &[Mode]) -> Check {
     for (at, (layout, is_container)) in layouts.into_iter().enumerate() {
         let top = root.join(format!("hello-test-{}", std::process::id()));
         let group = top.join(&layout);
         fs::create_dir_all(&group).map_err(|error| format!("{}: {error}", group.display()))?;
-        let mut result = one_container(&group, is_container, at == 0);
-        if result.is_ok() && at == 0 {
+        let is_first = at == 0;
+        let mut result = one_container(&group, is_container, is_first);
+        if is_first {
             let path = group.strip_prefix(root).unwrap_or(&group);
-            let path = is_version_2.then(|| format!("/{}", path.display()));
-            result = all_modes(&group, path.as_deref());
+            let path = format!("/{}", path.display());
+            let mut modes = modes.iter();
+            result = result.and_then(|()| modes.try_for_each(|mode| of_mode(mode, &group, &path)));
         }
         let mut folder = group.as_path();
         while folder != root {
@@ -121,40 +122,45 @@ fn one_container(group: &Path, is_container: bool, is_first: bool) -> Check {
     Ok(())
 }
 
-/// Some programs read this by another way than those of buffer: see hello_here().
-fn all_modes(group: &Path, path: Option<&str>) -> Check {
-    let counts: &[&str] = &["--by", "container,cgroup", "--syscalls", "execve"];
-    for (mode, kind, options, events) in [
-        ("exec", "exec", &[][..], Some(6 + 2 + 6)),
-        ("file", "open", &[], None),
-        ("tail", "tail", &[], None),
-        ("syscount", "count", counts, Some(1)),
-        ("map", "count", counts, Some(1)),
-    ] {
-        for selection in [&[][..], &["--container", &ID[..13]]] {
-            let seen = inside(group, mode, &[options, selection].concat())?;
-            let rows = seen.of_type(kind)?;
-            let is_ours = |row: &Value| {
-                row["container"] == ID && path.is_none_or(|path| row["cgroup"] == path)
-            };
-            ensure!(
-                !rows.is_empty() && rows.iter().all(is_ours),
-                "{mode} {selection:?}: {} {}",
-                seen.stdout,
-                seen.stderr
-            );
-            ensure!(
-                events.is_none_or(|events| rows.len() == events),
-                "{mode} {selection:?}: {}",
-                rows.len()
-            );
-            seen.ledger()?;
-        }
-        let options = [options, &["--container", "ab13"]].concat();
-        let seen = inside(group, mode, &options)?;
-        ensure!(seen.of_type(kind)?.is_empty(), "{mode}: {}", seen.stdout);
-        ensure!(seen.ledger()?.filtered > 0, "{mode}: {}", seen.stdout);
-    }
+/// A mode, the type of its rows, its options, how many rows it has in a container.
+type Mode = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    Option<usize>,
+);
+
+const COUNTS: &[&str] = &["--by", "container,cgroup", "--syscalls", "execve"];
+
+/// Those whose programs have ways of their own to read who runs (hello_here()), first.
+const MODES: &[Mode] = &[
+    ("exec", "exec", &[], Some(6 + 2 + 6)),
+    ("file", "open", &[], None),
+    ("syscount", "count", COUNTS, Some(1)),
+    ("map", "count", COUNTS, Some(1)),
+    ("tail", "tail", &[], None),
+];
+
+fn of_mode((mode, kind, options, events): &Mode, group: &Path, path: &str) -> Check {
+    let options = |prefix: &'static str| [options, &["--container", prefix][..]].concat();
+    let seen = inside(group, mode, &options(&ID[..13]))?;
+    let rows = seen.of_type(kind)?;
+    let is_ours = |row: &Value| row["container"] == ID && row["cgroup"] == path;
+    ensure!(
+        !rows.is_empty() && rows.iter().all(is_ours),
+        "{mode}: {} {}",
+        seen.stdout,
+        seen.stderr
+    );
+    ensure!(
+        events.is_none_or(|events| rows.len() == events),
+        "{mode}: {}",
+        rows.len()
+    );
+    seen.ledger()?;
+    let seen = inside(group, mode, &options("ab13"))?;
+    ensure!(seen.of_type(kind)?.is_empty(), "{mode}: {}", seen.stdout);
+    ensure!(seen.ledger()?.filtered > 0, "{mode}: {}", seen.stdout);
     Ok(())
 }
 
@@ -188,13 +194,14 @@ fn hierarchy(kind: &str, controller: &str) -> Result<PathBuf, String> {
 fn containers_by_version_2() -> Check {
     let step = scaled(3, 1) as usize;
     let layouts = layouts().into_iter().step_by(step).collect();
-    containers_in(&hierarchy("cgroup2", "")?, true, layouts)
+    let modes = scaled(3, 5) as usize;
+    containers_in(&hierarchy("cgroup2", "")?, layouts, &MODES[..modes])
 }
 
 fn containers_by_version_1() -> Check {
     // The names are read as those of version 2; what differs is where they are found.
     let layouts = layouts().into_iter().step_by(6).collect();
-    containers_in(&hierarchy("cgroup", "pids")?, false, layouts)
+    containers_in(&hierarchy("cgroup", "pids")?, layouts, &[])
 }
 
 fn pid_in_its_own_namespace() -> Check {

@@ -432,7 +432,7 @@ fn failed_only() -> Check {
 fn single_kinds() -> Check {
     let folder = Folder::new("kinds")?;
     let failures = ["failures", &folder.0];
-    for (kinds, words, want, surplus) in [
+    let cases = [
         ("exec", &["ends"][..], 8, 0),
         ("exit", &["ends"], 11, 8),
         ("failed", &["ends"], 0, 0),
@@ -440,7 +440,9 @@ fn single_kinds() -> Check {
         ("failed", &failures, 9, 0),
         ("exec,failed", &failures, 10, 0),
         ("failed,exit", &failures, 10, 1),
-    ] {
+    ];
+    let step = scaled(3, 1) as usize;
+    for (kinds, words, want, surplus) in cases.into_iter().step_by(step) {
         let seen = life(&["--event", kinds], words)?;
         let events = seen.of_type("exec")?;
         let told = |kind: &str| events.iter().any(|row| row["event"] == kind);
@@ -605,7 +607,7 @@ fn lifetime_of_the_command() -> Check {
 
 /// Short-lived processes on all CPUs: each there with exec and end, or counted as lost.
 fn storm() -> Check {
-    let half = scaled(101, 1009);
+    let half = scaled(53, 1009);
     for options in [&["--buffer-size", "16M"][..], &["--buffer-size", "64K"]] {
         let seen = see(&mut workload(
             &[JSON, options].concat(),

@@ -18,6 +18,7 @@ use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
 use crate::run::hello;
+use crate::run::scaled;
 
 pub(crate) const TESTS: &[Test] = &[
     ("peak_memory", peak_memory),
@@ -36,7 +37,7 @@ fn peak_memory() -> Check {
     ];
     let plain = MODES.iter().map(|mode| (mode.info.name, &[][..]));
     for (mode, more) in plain.chain(variants.iter().copied()) {
-        let busy = Waiting::start(&["execs", "101", "7"])?;
+        let busy = Waiting::start(&["execs", &scaled(23, 101).to_string(), "7"])?;
         let idle = Waiting::start(&["execs", "1", "0"])?;
         let pids = format!("{},{}", busy.pid(), idle.pid());
         let mut running =

@@ -437,11 +437,12 @@ fn all_of_a_row_is_of_the_same_calls() -> Check {
         &["--histogram", "nanosleep", "--by", "pid", "--cumulative"],
     ];
     let [first, step] = [scaled(1, 0), scaled(3, 1)].map(|cases| cases as usize);
-    let all = 101 * 37 * (1 + MIX_SHORT);
+    let processes = scaled(41, 101);
+    let all = processes * 37 * (1 + MIX_SHORT);
     for case in cases.iter().skip(first).step_by(step) {
         let mut options = vec!["-i", "100ms", "--syscalls", "nanosleep"];
         options.extend(*case);
-        let seen = run(&options, &["mix", "101", "37"])?;
+        let seen = run(&options, &["mix", &processes.to_string(), "37"])?;
         let rows = seen.of_type("count")?;
         let tables = rows.last().map_or(Ok(0), |row| num(row, "table"))?;
         ensure!(tables > 2, "{case:?}: {tables}");

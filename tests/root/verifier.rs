@@ -46,18 +46,16 @@ pub(crate) fn sets() -> Vec<Set> {
             _ if cell.transport == "perf" => continue,
             "trace" => &[""],
             "map" => &["", "--by KEYS"],
-            "buffer" | "tail" => &["", "-o json", "--transport perf SELECTION"],
+            "buffer" | "tail" => &["", "-o json --transport perf SELECTION"],
             "file" => &[
                 "",
-                "-o json",
                 "--path /etc",
-                "-x --latency --path /etc --exclude-path /etc/x --transport perf SELECTION",
+                "-o json -x --latency --path /etc --exclude-path /etc/x --transport perf SELECTION",
             ],
             "exec" => &[
                 "",
-                "-o json",
                 "--env PATH,HOME",
-                "--env PATH,HOME --transport perf SELECTION",
+                "-o json --env PATH,HOME --transport perf SELECTION",
             ],
             _ => &[
                 "",
