@@ -21,7 +21,6 @@ use nix::unistd::Pid;
 
 use crate::place::Place;
 use crate::place::UID;
-use crate::stats;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
