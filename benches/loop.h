@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * What the workloads share. Each number read from standard input is answered by the
- * nanoseconds that so many operations took: who measures attaches a tracer between two
- * of them, and the process, its memory and its CPU stay the same.
+ * What the workloads share. For each number read from standard input they do so many
+ * operations and answer with the nanoseconds of one: who measures attaches a tracer
+ * between two of them, and the process, its memory and its CPU stay the same.
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -33,7 +33,7 @@ int main(int count, char **arguments)
 				return 1;
 			}
 		}
-		printf("%llu\n", now() - begin);
+		printf("%.3f\n", (double)(now() - begin) / operations);
 		fflush(stdout);
 	}
 	return 0;

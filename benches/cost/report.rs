@@ -200,6 +200,7 @@ fn storms(storms: &[Storm]) -> String {
                     thousands(lost),
                     outcome.lost.map_or_else(|| "nothing".into(), said),
                     figure(outcome.cpu_per_million()),
+                    figure(outcome.memory),
                 ]);
             }
             Err(why) => {
@@ -216,6 +217,7 @@ fn storms(storms: &[Storm]) -> String {
         "not shown",
         "says it lost",
         "CPU s per million shown",
+        "peak MiB",
     ];
     let mut text = format!("### Storm of opens\n\n{}", table(&head, &lines));
     if !missing.is_empty() {

@@ -48,6 +48,8 @@ pub(crate) struct Outcome {
     pub(crate) lost: Option<u64>,
     /// Of the tracer, on all CPUs, from its start to its end.
     pub(crate) cpu: Duration,
+    /// The tracer's peak, MiB.
+    pub(crate) memory: f64,
 }
 
 impl Outcome {
@@ -103,6 +105,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         opens += part;
     }
     let seconds = begin.elapsed().as_secs_f64();
+    let memory = tracer.memory().mebibytes();
     let end = tracer.stop()?;
     let shown = tracer::lines_with(&end.out, "bench-file")?;
     fs::remove_file(&end.out)?;
@@ -112,5 +115,6 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         shown,
         lost: if hello { stats::lost(&end.said) } else { None },
         cpu: end.cpu,
+        memory,
     })
 }

@@ -136,13 +136,11 @@ impl Workload {
         self.stdout.read_line(&mut line)?;
         let name = self.work.name();
         ensure!(!line.is_empty(), "the workload {name} has ended");
-        let all: f64 = line
+        let one: f64 = line
             .trim()
             .parse()
             .with_context(|| format!("{name}: {line:?}"))?;
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        let units = operations as f64 * self.work.units();
-        Ok(all / units)
+        Ok(one / self.work.units())
     }
 
     /// So many loops: nanoseconds of a unit in each. A time is longer than any tracer waits

@@ -122,6 +122,7 @@ fn trials() -> Vec<Trial> {
         ("selection", selection::TESTS),
         ("file", file::TESTS),
         ("everywhere", everywhere::TESTS),
+        ("clocks", everywhere::CLOCKS),
         ("options", options::TESTS),
         ("endings", endings::TESTS),
         ("errors", errors::TESTS),
