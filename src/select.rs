@@ -128,6 +128,7 @@ impl Select {
         if self.container {
             config.select |= hello_select::HELLO_SELECT_CONTAINER.0;
         }
+        config.uid = self.uids.first().copied().unwrap_or(0);
         for mut map in object.maps_mut() {
             if map.name() == MAYBE && !self.has_pids() {
                 map.set_autocreate(false)?;

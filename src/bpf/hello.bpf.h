@@ -71,6 +71,7 @@ struct hello_config {
 	u32 ring_cpus;	  /* neighbours that share one of several */
 	u32 self_tgid;	  /* hello itself, in its pid namespace */
 	u32 select;	  /* enum hello_select */
+	u32 uid;	  /* one of those selected, found without looking it up */
 	u32 transport;	  /* enum hello_transport */
 	u32 count_by;	  /* enum hello_axis */
 	u32 atomic;	  /* programs of this run can preempt each other */

@@ -12,8 +12,9 @@
 enum {
 	HELLO_PATH_SIZE = PATH_MAX, /* a path grows downward from here */
 	HELLO_NAME_SIZE = 256,	    /* one name: NAME_MAX and a byte */
-	/* Squared: names of one letter, and mount points, on the way up. */
-	HELLO_PATH_STEPS = 46,
+	/* Nearly squared: names of one letter, and mount points, on the way up. */
+	HELLO_PATH_STEPS = 50,
+	HELLO_PATH_FEW = 6,
 };
 
 /* What to know about a path besides its text. */
@@ -241,13 +242,17 @@ static __always_inline u32 hello_path(struct hello_here *here, u32 slot, const s
 	walk->from = path.dentry;
 	walk->dentry = path.dentry;
 	walk->mnt = mnt;
-	walk->top = BPF_CORE_READ(mnt, mnt_root);
 	walk->root = HELLO_READ_OF(here, task, fs, root.dentry);
 	walk->root_mnt = HELLO_READ_OF(here, task, fs, root.mnt);
+	if (here && mnt == walk->root_mnt)
+		walk->top = task->fs->root.mnt->mnt_root;
+	else
+		walk->top = BPF_CORE_READ(mnt, mnt_root);
 	walk->at = HELLO_PATH_SIZE;
 	walk->flags = 0;
+	/* The first few by themselves: a call more costs as much as a step. */
 	for (i = 0; i < HELLO_PATH_STEPS; i++)
-		if (!hello_path_steps(slot))
+		if (!(i < HELLO_PATH_FEW ? hello_path_step(slot) : hello_path_steps(slot)))
 			break;
 	if (i == HELLO_PATH_STEPS)
 		walk->flags |= HELLO_PATH_CUT;

@@ -110,9 +110,10 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 		return false;
 	}
 	if (select & HELLO_SELECT_UIDS) {
-		u32 uid = bpf_get_current_uid_gid();
+		struct task_struct *task = here ? here->task : NULL;
+		u32 uid = task ? task->cred->uid.val : (u32)bpf_get_current_uid_gid();
 
-		if (!bpf_map_lookup_elem(&hello_uids, &uid))
+		if (uid != config.uid && !bpf_map_lookup_elem(&hello_uids, &uid))
 			return false;
 	}
 	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */

@@ -20,16 +20,16 @@ enum {
  */
 static __always_inline bool hello_claim(u64 *claims)
 {
-	hello_atomic_inc(claims);
+	hello_count(claims);
 	if (*(volatile u64 *)claims == 1)
 		return true;
-	hello_atomic_dec(claims);
+	hello_add(claims, -1);
 	return false;
 }
 
 static __always_inline void hello_unclaim(u64 *claims)
 {
-	hello_atomic_dec(claims);
+	hello_add(claims, -1);
 }
 
 #endif /* HELLO_SLOT_BPF_H */
