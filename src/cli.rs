@@ -9,6 +9,7 @@ mod values;
 use std::ffi::OsString;
 use std::fmt;
 
+use clap::ArgMatches;
 use clap::CommandFactory as _;
 use clap::FromArgMatches as _;
 use clap::builder::PossibleValue;
@@ -185,63 +186,70 @@ pub fn parse(
         .iter()
         .find(|mode| Some(mode.name) == args.mode.as_deref())
     {
-        for option in SPECIAL {
-            let id = option.replace('-', "_");
-            if matches.value_source(&id) == Some(ValueSource::CommandLine)
-                && !mode.options.contains(option)
-            {
-                return Err(not_for(modes, mode, option));
-            }
-        }
-        for (column, option) in COLUMNS_OF {
-            if args.names_column(column)
-                && mode.options.contains(option)
-                && mode.has_column(column)
-                && matches.value_source(option) != Some(ValueSource::CommandLine)
-            {
-                return Err(UsageError(format!(
-                    "--columns {column} is empty without --{option}; add it"
-                )));
-            }
-            if !args.columns.is_empty()
-                && !args.names_column(column)
-                && mode.has_column(column)
-                && matches.value_source(option) == Some(ValueSource::CommandLine)
-            {
-                return Err(UsageError(format!(
-                    "--{option} is told in the column {column}, which --columns leaves out"
-                )));
-            }
-        }
-        if !args.command.is_empty() && args.interval.is_none() && mode.options.contains(&"interval")
-        {
-            let tables = [
-                ("--cumulative", args.cumulative),
-                ("--count", args.count.is_some_and(|count| count.get() > 1)),
-            ];
-            if let Some((option, _)) = tables.iter().find(|(_, is_given)| *is_given) {
-                return Err(UsageError(format!(
-                    "{option} is of several tables, and with COMMAND there is one, at its end; add --interval"
-                )));
-            }
-        }
-        if args.rings.is_some() && args.transport == TransportChoice::Perf {
-            return Err(UsageError(
-                "--rings is of ring buffers; each CPU has a perf buffer of its own anyway".into(),
-            ));
-        }
-        if let Attach::Only(hook) = args.attach
-            && !mode.hooks.contains(&hook)
-        {
-            let hooks: Vec<_> = mode.hooks.iter().map(|hook| hook.name()).collect();
+        check(modes, mode, &args, &matches)?;
+    }
+    Ok(Parsed::Run(Box::new(args)))
+}
+
+/// Does what was asked for fit the mode, and each other?
+fn check(
+    modes: &[ModeInfo],
+    mode: &ModeInfo,
+    args: &Args,
+    matches: &ArgMatches,
+) -> Result<(), UsageError> {
+    let is_given = |option: &str| {
+        let source = matches.value_source(&option.replace('-', "_"));
+        source == Some(ValueSource::CommandLine)
+    };
+    let takes = |option| mode.options.contains(option);
+    if let Some(option) = SPECIAL
+        .iter()
+        .find(|option| is_given(option) && !takes(option))
+    {
+        return Err(not_for(modes, mode, option));
+    }
+    let columns = COLUMNS_OF.iter();
+    for (column, option) in columns.filter(|(column, _)| mode.has_column(column)) {
+        let is_shown = args.names_column(column);
+        if is_shown && takes(option) && !is_given(option) {
             return Err(UsageError(format!(
-                "--attach {hook} is nothing that --mode {} can use; it has: {}",
-                mode.name,
-                hooks.join(", ")
+                "--columns {column} is empty without --{option}; add it"
+            )));
+        }
+        if !is_shown && !args.columns.is_empty() && is_given(option) {
+            return Err(UsageError(format!(
+                "--{option} is told in the column {column}, which --columns leaves out"
             )));
         }
     }
-    Ok(Parsed::Run(Box::new(args)))
+    if !args.command.is_empty() && args.interval.is_none() && takes(&"interval") {
+        let tables = [
+            ("--cumulative", args.cumulative),
+            ("--count", args.count.is_some_and(|count| count.get() > 1)),
+        ];
+        if let Some((option, _)) = tables.iter().find(|(_, is_given)| *is_given) {
+            return Err(UsageError(format!(
+                "{option} is of several tables, and with COMMAND there is one, at its end; add --interval"
+            )));
+        }
+    }
+    if args.rings.is_some() && args.transport == TransportChoice::Perf {
+        return Err(UsageError(
+            "--rings is of ring buffers; each CPU has a perf buffer of its own anyway".into(),
+        ));
+    }
+    match args.attach {
+        Attach::Only(hook) if !mode.hooks.contains(&hook) => {
+            let hooks: Vec<_> = mode.hooks.iter().map(|hook| hook.name()).collect();
+            Err(UsageError(format!(
+                "--attach {hook} is nothing that --mode {} can use; it has: {}",
+                mode.name,
+                hooks.join(", ")
+            )))
+        }
+        _ => Ok(()),
+    }
 }
 
 fn not_for(modes: &[ModeInfo], mode: &ModeInfo, option: &str) -> UsageError {

@@ -242,19 +242,17 @@ pub(crate) fn summary(ground: &Ground, workload: Workload) -> Result<Vec<String>
 pub(crate) fn tables(ground: &Ground, workload: Workload) -> Result<Vec<String>> {
     let name = workload.name();
     let what = "the table of a command";
+    let not_run = |reason: String| {
+        table::not_run(&name, what, "strace -c -f", &reason);
+        Ok(Vec::new())
+    };
     let strace = match peer::command("strace") {
         Ok(command) => command,
-        Err(reason) => {
-            table::not_run(&name, what, "strace -c -f", &reason);
-            return Ok(Vec::new());
-        }
+        Err(reason) => return not_run(reason),
     };
     let words = match workload.prepare(ground)? {
         Ok(words) => words,
-        Err(reason) => {
-            table::not_run(&name, what, "strace -c -f", &reason);
-            return Ok(Vec::new());
-        }
+        Err(reason) => return not_run(reason),
     };
     let mut command = Command::new(hello_bin());
     ground.environment(&mut command);
@@ -273,10 +271,7 @@ pub(crate) fn tables(ground: &Ground, workload: Workload) -> Result<Vec<String>>
     let ours = parse::strace_summary(&String::from_utf8_lossy(&seen.stdout));
     let theirs = match traced(ground, workload, strace, &["-c"])? {
         Ok(output) => parse::strace_summary(&String::from_utf8_lossy(&output)),
-        Err(reason) => {
-            table::not_run(&name, what, "strace -c -f", &reason);
-            return Ok(Vec::new());
-        }
+        Err(reason) => return not_run(reason),
     };
     ensure!(
         theirs.values().any(|(_, errors)| *errors > 0),

@@ -13,6 +13,8 @@ use nix::sys::wait::waitpid;
 use nix::unistd::ForkResult;
 use nix::unistd::fork;
 
+use crate::workload::become_user;
+use crate::workload::child;
 use crate::workload::i386;
 use crate::workload::low_bytes;
 
@@ -50,22 +52,6 @@ pub(crate) fn run(words: &[String]) -> ! {
 fn me() -> CString {
     let path = std::env::current_exe().unwrap_or_default();
     CString::new(path.into_os_string().into_encoded_bytes()).unwrap_or_default()
-}
-
-/// Does it in a child and waits for that; has it left a core?
-fn child(act: impl FnOnce()) -> bool {
-    // SAFETY: one thread; the child execs or exits.
-    match unsafe { fork() } {
-        Ok(ForkResult::Child) => {
-            act();
-            // SAFETY: ends the process.
-            unsafe { libc::_exit(97) }
-        }
-        Ok(ForkResult::Parent { child }) => {
-            matches!(waitpid(child, None), Ok(WaitStatus::Signaled(_, _, true)))
-        }
-        Err(_) => exit(96),
-    }
 }
 
 fn storm(times: usize) {
@@ -171,11 +157,7 @@ fn runs(folder: &str) {
         execveat(fd, b"script", &[b"script", b"by-descriptor"], 0);
     });
     child(|| {
-        // SAFETY: takes integers.
-        unsafe {
-            libc::setresgid(65534, 65534, 65534);
-            libc::setresuid(65534, 65534, 65534);
-        }
+        become_user(65534);
         let path = CString::new(format!("{folder}/setuid")).unwrap_or_default();
         exec(&path, &named("setuid", &[]));
     });
@@ -262,12 +244,13 @@ fn cores(folder: &str) {
             rlim_cur: bytes,
             rlim_max: bytes,
         };
-        let has_core = child(|| {
+        let end = child(|| {
             let _ = std::env::set_current_dir(folder);
             // SAFETY: points to a rlimit that lives through the call.
             unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) };
             exec(&me(), &[name.as_bytes(), b"workload", b"signal", b"6"]);
         });
+        let has_core = matches!(end, WaitStatus::Signaled(_, _, true));
         eprintln!("core {name} {has_core}");
     }
 }

@@ -11,6 +11,8 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
 use nix::libc;
+use nix::sys::wait::WaitStatus;
+use nix::sys::wait::waitpid;
 
 use crate::paths;
 
@@ -70,11 +72,7 @@ pub(crate) fn run(words: &[String]) -> ! {
         // N getppid calls as each of two users.
         "users" => {
             repeat(number(1), || native(libc::SYS_getppid as usize, [0; 4]));
-            // SAFETY: takes integers.
-            unsafe {
-                libc::setresgid(65534, 65534, 65534);
-                libc::setresuid(65534, 65534, 65534);
-            }
+            become_user(65534);
             repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
         }
         "opens" => opens(&words[1]),
@@ -84,12 +82,7 @@ pub(crate) fn run(words: &[String]) -> ! {
         "in-time" => in_time(&words[1], &words[2..]),
         // As that user.
         "as" => {
-            let id = u32::try_from(number(1)).unwrap_or(0);
-            // SAFETY: takes integers.
-            unsafe {
-                libc::setresgid(id, id, id);
-                libc::setresuid(id, id, id);
-            }
+            become_user(u32::try_from(number(1)).unwrap_or(0));
             run(&words[2..])
         }
         "thread-name" => thread_name(),
@@ -125,16 +118,12 @@ pub(crate) fn run(words: &[String]) -> ! {
             );
         }
         "rename" => {
-            let name = CString::new(words[1].as_str()).unwrap_or_default();
-            // SAFETY: a NUL-terminated string that lives through the call.
-            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+            set_name(&CString::new(words[1].as_str()).unwrap_or_default());
             repeat(number(2), || native(libc::SYS_getppid as usize, [0; 4]));
         }
         // A name of its own for each of N calls.
         "names" => (0..number(1)).for_each(|index| {
-            let name = CString::new(format!("name-{index}")).unwrap_or_default();
-            // SAFETY: a NUL-terminated string that lives through the call.
-            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr(), 0, 0, 0) };
+            set_name(&CString::new(format!("name-{index}")).unwrap_or_default());
             native(libc::SYS_getppid as usize, [0; 4]);
         }),
         // N that succeed, then N calls of each of two errors.
@@ -330,19 +319,33 @@ fn spawn(words: &[&str]) {
     let program = me();
     let mut argv = vec![CString::from(c"hello-tests"), CString::from(c"workload")];
     argv.extend(words.iter().filter_map(|word| CString::new(*word).ok()));
-    // SAFETY: one thread; the child execs at once.
+    child(|| _ = nix::unistd::execv(&program, &argv));
+}
+
+/// Does it in a child, which is not to return from it, and waits for that.
+pub(crate) fn child(act: impl FnOnce()) -> WaitStatus {
+    // SAFETY: one thread; the child execs or exits.
     match unsafe { nix::unistd::fork() } {
         Ok(nix::unistd::ForkResult::Child) => {
-            let _ = nix::unistd::execv(&program, &argv);
-            exit(97);
+            act();
+            // SAFETY: ends the process.
+            unsafe { libc::_exit(97) }
         }
         Ok(nix::unistd::ForkResult::Parent { child }) => {
-            let _ = nix::sys::wait::waitpid(child, None);
+            waitpid(child, None).unwrap_or(WaitStatus::StillAlive)
         }
         Err(error) => {
             eprintln!("fork: {error}");
             exit(96);
         }
+    }
+}
+
+pub(crate) fn become_user(id: u32) {
+    // SAFETY: takes integers.
+    unsafe {
+        libc::setresgid(id, id, id);
+        libc::setresuid(id, id, id);
     }
 }
 
@@ -365,46 +368,32 @@ fn thread_pairs(times: u64) {
         native(libc::SYS_exit as usize, [0; 4]);
     };
     for _ in 0..times {
-        // SAFETY: one thread.
-        match unsafe { nix::unistd::fork() } {
-            Ok(nix::unistd::ForkResult::Child) => {
-                let both = std::sync::Arc::new(std::sync::Barrier::new(2));
-                let other = std::sync::Arc::clone(&both);
-                std::thread::spawn(move || {
-                    other.wait();
-                    exit_thread();
-                });
-                both.wait();
+        child(|| {
+            let both = std::sync::Arc::new(std::sync::Barrier::new(2));
+            let other = std::sync::Arc::clone(&both);
+            std::thread::spawn(move || {
+                other.wait();
                 exit_thread();
-            }
-            Ok(nix::unistd::ForkResult::Parent { child }) => {
-                let _ = nix::sys::wait::waitpid(child, None);
-            }
-            Err(_) => exit(93),
-        }
+            });
+            both.wait();
+            exit_thread();
+        });
     }
 }
 
 /// N processes whose first thread ends before the last one, which has another name.
 fn last_threads(times: u64) {
     for _ in 0..times {
-        // SAFETY: one thread.
-        match unsafe { nix::unistd::fork() } {
-            Ok(nix::unistd::ForkResult::Child) => {
-                set_name(c"browser");
-                std::thread::spawn(|| {
-                    set_name(c"ThreadPoolForeg");
-                    std::thread::sleep(std::time::Duration::from_millis(20));
-                    // SAFETY: ends the process.
-                    unsafe { libc::_exit(7) };
-                });
-                native(libc::SYS_exit as usize, [0; 4]);
-            }
-            Ok(nix::unistd::ForkResult::Parent { child }) => {
-                let _ = nix::sys::wait::waitpid(child, None);
-            }
-            Err(_) => exit(93),
-        }
+        child(|| {
+            set_name(c"browser");
+            std::thread::spawn(|| {
+                set_name(c"ThreadPoolForeg");
+                std::thread::sleep(std::time::Duration::from_millis(20));
+                // SAFETY: ends the process.
+                unsafe { libc::_exit(7) };
+            });
+            native(libc::SYS_exit as usize, [0; 4]);
+        });
     }
 }
 
@@ -416,17 +405,10 @@ fn unshared(times: u64) {
         eprintln!("unshare: {error}");
         exit(94);
     }
-    // SAFETY: one thread.
-    match unsafe { nix::unistd::fork() } {
-        Ok(nix::unistd::ForkResult::Child) => {
-            repeat(times, || spawn(&["nothing"]));
-            exit(0);
-        }
-        Ok(nix::unistd::ForkResult::Parent { child }) => {
-            let _ = nix::sys::wait::waitpid(child, None);
-        }
-        Err(_) => exit(93),
-    }
+    child(|| {
+        repeat(times, || spawn(&["nothing"]));
+        exit(0);
+    });
 }
 
 /// Runs a program where the clocks that begin at the boot are ahead by so many seconds.
@@ -440,20 +422,15 @@ fn in_time(seconds: &str, words: &[String]) -> ! {
     if std::fs::write("/proc/self/timens_offsets", offsets).is_err() {
         exit(93);
     }
-    // Only children are in it.
-    // SAFETY: one thread.
-    if let Ok(nix::unistd::ForkResult::Parent { child }) = unsafe { nix::unistd::fork() } {
-        match nix::sys::wait::waitpid(child, None) {
-            Ok(nix::sys::wait::WaitStatus::Exited(_, status)) => exit(status),
-            _ => exit(92),
-        }
-    }
     let words: Vec<_> = words
         .iter()
         .map(|word| CString::new(word.as_str()).unwrap_or_default())
         .collect();
-    let _ = nix::unistd::execv(&words[0], &words);
-    exit(91)
+    // Only children are in it.
+    match child(|| _ = nix::unistd::execv(&words[0], &words)) {
+        WaitStatus::Exited(_, status) => exit(status),
+        _ => exit(92),
+    }
 }
 
 fn set_name(name: &std::ffi::CStr) {
@@ -614,7 +591,7 @@ fn killed(times: u64) {
                     sleeps(1, 1);
                 }
                 let _ = nix::sys::signal::kill(child, nix::sys::signal::Signal::SIGKILL);
-                let _ = nix::sys::wait::waitpid(child, None);
+                let _ = waitpid(child, None);
             }
             Err(_) => exit(93),
         }
@@ -671,7 +648,7 @@ fn tree(times: u64) {
     unsafe { libc::waitpid(child, std::ptr::null_mut(), 0) };
     // SAFETY: this process has one thread again.
     if let Ok(nix::unistd::ForkResult::Parent { child }) = unsafe { nix::unistd::fork() } {
-        let _ = nix::sys::wait::waitpid(child, None);
+        let _ = waitpid(child, None);
         return;
     }
     work(); // the middle
