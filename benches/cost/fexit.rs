@@ -8,6 +8,8 @@ use std::time::Duration;
 use anyhow::Context as _;
 use anyhow::Result;
 
+use crate::measure::BESIDE;
+use crate::measure::Figure;
 use crate::measure::HELLO_READY;
 use crate::measure::LOOPS;
 use crate::place::Place;
@@ -25,14 +27,10 @@ const MARK: &str = "bench: fexit";
 /// Untraced and traced in turns; the line of figures.
 pub(crate) fn measure(place: &Place) -> Result<String> {
     let mut workload = Workload::start(Work::Getppid, place)?;
-    let length = Length::Time(Duration::from_millis(60));
-    let figure = |workload: &mut Workload| {
-        let loops = workload.loops(length, LOOPS)?;
-        stats::median(&loops).context("no loops")
-    };
-    let (mut untraced, mut ratios) = (Vec::new(), Vec::new());
+    let length = Length::Time(Duration::from_millis(20));
+    let mut figures = Vec::new();
     for _ in 0..11 {
-        let before = figure(&mut workload)?;
+        let before = workload.loops(length, BESIDE)?;
         let mut command = Command::new(&place.hello);
         command.args([
             "--mode",
@@ -43,12 +41,13 @@ pub(crate) fn measure(place: &Place) -> Result<String> {
             &UID.to_string(),
         ]);
         let tracer = Tracer::start(command, HELLO_READY, place)?;
-        let traced = figure(&mut workload)?;
+        let under = workload.loops(length, LOOPS)?;
         tracer.stop()?;
-        let after = figure(&mut workload)?;
-        untraced.push(f64::midpoint(before, after));
-        ratios.push(traced / f64::midpoint(before, after));
+        let after = workload.loops(length, BESIDE)?;
+        figures.push(Figure::of(&before, &under, &after)?);
     }
+    let ratios: Vec<f64> = figures.iter().map(|it| it.ns / it.untraced).collect();
+    let untraced: Vec<f64> = figures.iter().map(|it| it.untraced).collect();
     let at = |share| stats::quantile(&ratios, share).context("no figures");
     let uname = nix::sys::utsname::uname()?;
     Ok(format!(

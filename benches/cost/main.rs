@@ -5,7 +5,7 @@
 //!     hello-bench --bench [ROW]...    measures; only rows whose names contain one of the words
 //!     hello-bench [TEST]...           tests of the benchmark itself, none of them of speed
 //!
-//! `HELLO_BENCH_ROUNDS` (9), `HELLO_BENCH_MILLIS` (160) for each loop, `HELLO_BENCH_SECONDS`
+//! `HELLO_BENCH_ROUNDS` (9), `HELLO_BENCH_MILLIS` (50) for each loop, `HELLO_BENCH_SECONDS`
 //! (30) for each storm; `HELLO_BLESS=1` renews docs/performance.md.
 
 mod doc;
@@ -103,7 +103,7 @@ fn bench(words: &[String]) -> Result<()> {
     };
     let rows: Vec<&'static Row> = ROWS.iter().filter(wanted).collect();
     let rounds = number("HELLO_BENCH_ROUNDS", 9)?;
-    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 160)?);
+    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 50)?);
     let storm = Duration::from_secs(number("HELLO_BENCH_SECONDS", 30)?);
 
     let place = Place::prepare()?;

@@ -25,12 +25,13 @@ use crate::workload::Length;
 use crate::workload::Work;
 use crate::workload::Workload;
 
-/// Loops under the tracer, of which a figure is the median: a host that others use takes a
-/// CPU away now and then, which would be in the mean.
-pub(crate) const LOOPS: u64 = 5;
+/// Loops under the tracer, and as many before it and after it together.
+pub(crate) const LOOPS: u64 = 20;
+pub(crate) const BESIDE: u64 = LOOPS / 2;
 
-/// … and before the tracer, and after it.
-const BESIDE: u64 = 2;
+/// A figure is what a tenth of the loops stay below: what others on the host do beside them
+/// makes loops slower by a third, for some tenths of a second each time.
+const QUIET: f64 = 0.1;
 
 /// hello's line when it is attached ends in the kernel's name.
 pub(crate) const HELLO_READY: Ready = Ready::Says(", Linux ");
@@ -40,6 +41,17 @@ pub(crate) const HELLO_READY: Ready = Ready::Says(", Linux ");
 pub(crate) struct Figure {
     pub(crate) ns: f64,
     pub(crate) untraced: f64,
+}
+
+impl Figure {
+    /// Of the loops of a turn.
+    pub(crate) fn of(before: &[f64], under: &[f64], after: &[f64]) -> Result<Self> {
+        let quiet = |loops: &[f64]| stats::quantile(loops, QUIET).context("no loops");
+        Ok(Self {
+            ns: quiet(under)?,
+            untraced: quiet(&[before, after].concat())?,
+        })
+    }
 }
 
 /// What was measured of a row.
@@ -145,13 +157,8 @@ impl<'a> Bench<'a> {
         let before = self.works(row, length, BESIDE)?;
         let under = self.row(row, length)?;
         let after = self.works(row, length, BESIDE)?;
-        let beside = before.iter().zip(&after).map(|both| [both.0, both.1]);
-        for ((work, under), beside) in row.works.iter().zip(&under).zip(beside) {
-            let beside: Vec<f64> = beside.into_iter().flatten().copied().collect();
-            let figure = Figure {
-                ns: stats::median(under).context("no loops")?,
-                untraced: stats::median(&beside).context("no loops")?,
-            };
+        for (at, work) in row.works.iter().enumerate() {
+            let figure = Figure::of(&before[at], &under[at], &after[at])?;
             self.results.note(row.name, *work, figure);
         }
         Ok(())

@@ -14,6 +14,7 @@ use crate::stats;
 use crate::stats::figure;
 use crate::stats::thousands;
 use crate::storm::Storm;
+use crate::tracer::mebibytes;
 use crate::workload::Work;
 
 pub(crate) const NOTHING: &str = "–";
@@ -150,14 +151,12 @@ fn starts(results: &Results, rows: &[&'static Row]) -> String {
             continue;
         };
         let at = |share| or_nothing(stats::quantile(&measured.starts, share), figure);
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        let mebibytes = |kib: u64| figure(kib as f64 / 1024.0);
         lines.push(vec![
             row.name.into(),
             at(0.5),
             format!("{} … {}", at(0.25), at(0.75)),
-            mebibytes(measured.memory.process),
-            mebibytes(measured.memory.maps),
+            figure(mebibytes(measured.memory.process)),
+            figure(mebibytes(measured.memory.maps)),
         ]);
     }
     if lines.is_empty() {

@@ -105,7 +105,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         opens += part;
     }
     let seconds = begin.elapsed().as_secs_f64();
-    let memory = tracer.memory().mebibytes();
+    let memory = tracer::mebibytes(tracer.memory().process);
     let end = tracer.stop()?;
     let shown = tracer::lines_with(&end.out, "bench-file")?;
     fs::remove_file(&end.out)?;

@@ -13,6 +13,7 @@ use crate::rows::UNTRACED;
 use crate::stats;
 use crate::stats::figure;
 use crate::storm::Storm;
+use crate::tracer::mebibytes;
 use crate::workload::Work;
 
 /// One target.
@@ -212,6 +213,28 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         unit: " %",
         note: String::new(),
     };
+    let rows = ROWS
+        .iter()
+        .filter(|row| matches!(row.tracing, Tracing::Hello(_)));
+    let measured = rows.filter_map(|row| Some((row.name.to_owned(), results.of(row.name)?)));
+    let starts = measured
+        .clone()
+        .filter_map(|(name, row)| Some((Measure::of(&row.starts)?, name)));
+    let exact = |kib| Measure::exact(mebibytes(kib));
+    let turns = measured
+        .filter(|(_, row)| row.memory.process > 0)
+        .map(|(name, row)| (exact(row.memory.process), name));
+    let stormy = storms
+        .iter()
+        .filter(|storm| storm.name.starts_with("hello"))
+        .filter_map(|storm| Some((storm.name, storm.outcome.as_ref().ok()?)))
+        .map(|(name, outcome)| {
+            (
+                Measure::exact(outcome.memory),
+                format!("{name} in the storm"),
+            )
+        });
+    let memory = turns.chain(stormy);
     vec![
         to_floor("syscount, one call", "hello syscount", Work::Getppid, 1.15),
         to_peer(
@@ -267,14 +290,8 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             "exec, one vfork, exec and wait, as JSON",
             "hello exec, JSON",
         ),
-        worst(
-            results,
-            "start to attached, slowest mode",
-            60.0,
-            " ms",
-            |row| Measure::of(&row.starts),
-        ),
-        memory(results, storms),
+        worst("start to attached, slowest mode", 60.0, " ms", starts),
+        worst("peak memory, largest mode", 16.0, " MiB", memory),
         Target {
             what: "static binary",
             measured: other
@@ -287,47 +304,20 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     ]
 }
 
-/// In its turns and in the storms.
-fn memory(results: &Results, storms: &[Storm]) -> Target {
-    let mut target = worst(results, "peak memory, largest mode", 16.0, " MiB", |row| {
-        let process = row.memory.mebibytes();
-        (process > 0.0).then(|| Measure::exact(process))
-    });
-    for storm in storms
-        .iter()
-        .filter(|storm| storm.name.starts_with("hello"))
-    {
-        if let Ok(outcome) = &storm.outcome
-            && target
-                .measured
-                .is_none_or(|most| most.value < outcome.memory)
-        {
-            target.measured = Some(Measure::exact(outcome.memory));
-            target.note = format!("{} in the storm", storm.name);
-        }
-    }
-    target
-}
-
-/// The largest of hello's rows.
+/// The largest of hello's figures, each with its row's name.
 fn worst(
-    results: &Results,
     what: &'static str,
     limit: f64,
     unit: &'static str,
-    of: impl Fn(&crate::measure::Measured) -> Option<Measure>,
+    figures: impl Iterator<Item = (Measure, String)>,
 ) -> Target {
-    let hello = ROWS
-        .iter()
-        .filter(|row| matches!(row.tracing, Tracing::Hello(_)));
-    let worst = hello
-        .filter_map(|row| Some((of(results.of(row.name)?)?, row.name)))
-        .max_by(|one, other| one.0.value.total_cmp(&other.0.value));
+    let worst = figures.max_by(|one, other| one.0.value.total_cmp(&other.0.value));
+    let (measured, note) = worst.unzip();
     Target {
         what,
-        measured: worst.map(|(value, _)| value),
+        measured,
         limit,
         unit,
-        note: worst.map_or_else(String::new, |(_, name)| name.into()),
+        note: note.unwrap_or_default(),
     }
 }

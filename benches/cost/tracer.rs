@@ -86,12 +86,10 @@ pub(crate) struct Memory {
     pub(crate) maps: u64,
 }
 
-impl Memory {
-    /// The process's peak.
-    #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-    pub(crate) fn mebibytes(self) -> f64 {
-        self.process as f64 / 1024.0
-    }
+/// KiB as MiB.
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+pub(crate) fn mebibytes(kib: u64) -> f64 {
+    kib as f64 / 1024.0
 }
 
 /// What remains of a tracer.

@@ -143,8 +143,7 @@ impl Workload {
         Ok(one / self.work.units())
     }
 
-    /// So many loops: nanoseconds of a unit in each. A time is longer than any tracer waits
-    /// before it reads what there is.
+    /// So many loops: nanoseconds of a unit in each.
     pub(crate) fn loops(&mut self, length: Length, loops: u64) -> Result<Vec<f64>> {
         let operations = match length {
             Length::Count(operations) => operations,
