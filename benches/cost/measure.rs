@@ -17,6 +17,7 @@ use crate::rows::Ready;
 use crate::rows::Row;
 use crate::rows::Tracing;
 use crate::stats;
+use crate::stats::Estimate;
 use crate::tracer;
 use crate::tracer::Floor;
 use crate::tracer::Memory;
@@ -25,42 +26,56 @@ use crate::workload::Length;
 use crate::workload::Work;
 use crate::workload::Workload;
 
-/// Loops under the tracer, and as many before it and after it together.
-pub(crate) const LOOPS: u64 = 20;
-pub(crate) const BESIDE: u64 = LOOPS / 2;
+/// The figure of a turn is what a tenth of its loops stay below: what others on the host do
+/// beside them makes loops slower by a third, for some tenths of a second each time, or for
+/// a whole turn, so that the figure of a row is again one of the lower (QUIET_TURNS).
+const QUIET_LOOPS: f64 = 0.1;
+const QUIET_TURNS: f64 = 0.25;
 
-/// A figure is what a tenth of the loops stay below: what others on the host do beside them
-/// makes loops slower by a third, for some tenths of a second each time.
-const QUIET: f64 = 0.1;
+/// How long the loops of a turn are, in units of the setting, and how many. hello reads
+/// events when so many wait, of storms some sixty times a second, or 100 ms after it last
+/// did: that is to be in each loop, not only in some.
+fn loops(work: Work) -> (u32, u64) {
+    match work {
+        Work::Getppid => (1, 20),
+        Work::Open | Work::FailingOpen | Work::Mix => (2, 20),
+        Work::Exec => (4, 10),
+    }
+}
 
 /// hello's line when it is attached ends in the kernel's name.
 pub(crate) const HELLO_READY: Ready = Ready::Says(", Linux ");
 
-/// Nanoseconds of a unit: in a row's turn, and without its tracer just before and after.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Figure {
-    pub(crate) ns: f64,
-    pub(crate) untraced: f64,
+/// A turn of a workload: nanoseconds of a unit.
+pub(crate) fn turn(work: Work, workload: &mut Workload, length: Length) -> Result<f64> {
+    let (longer, loops) = loops(work);
+    let length = match (work, length) {
+        // An exec takes so long that fewer do.
+        (Work::Exec, Length::Count(count)) => Length::Count(count.div_ceil(50)),
+        (_, Length::Count(count)) => Length::Count(count),
+        (_, Length::Time(time)) => Length::Time(time * longer),
+    };
+    let loops = workload.loops(length, loops)?;
+    stats::quantile(&loops, QUIET_LOOPS).context("no loops")
 }
 
-impl Figure {
-    /// Of the loops of a turn.
-    pub(crate) fn of(before: &[f64], under: &[f64], after: &[f64]) -> Result<Self> {
-        let quiet = |loops: &[f64]| stats::quantile(loops, QUIET).context("no loops");
-        Ok(Self {
-            ns: quiet(under)?,
-            untraced: quiet(&[before, after].concat())?,
-        })
+/// For each round what was measured in it.
+type Rounds = Vec<Vec<f64>>;
+
+fn add(rounds: &mut Rounds, round: usize, value: f64) {
+    if rounds.len() <= round {
+        rounds.resize(round + 1, Vec::new());
     }
+    rounds[round].push(value);
 }
 
 /// What was measured of a row.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
-    /// For each workload its figures.
-    pub(crate) figures: BTreeMap<Work, Vec<Figure>>,
+    /// For each workload its turns, nanoseconds of a unit.
+    turns: BTreeMap<Work, Rounds>,
     /// From its start until attached, milliseconds.
-    pub(crate) starts: Vec<f64>,
+    starts: Rounds,
     pub(crate) memory: Memory,
     /// Events that it says it lost.
     pub(crate) lost: u64,
@@ -70,34 +85,84 @@ pub(crate) struct Measured {
 
 /// What was measured.
 #[derive(Debug, Default)]
-pub(crate) struct Results(BTreeMap<&'static str, Measured>);
+pub(crate) struct Results {
+    rows: BTreeMap<&'static str, Measured>,
+    rounds: usize,
+}
 
 impl Results {
     pub(crate) fn of(&self, row: &str) -> Option<&Measured> {
-        self.0.get(row)
+        self.rows.get(row)
     }
 
-    fn all(&self, row: &str, work: Work) -> &[Figure] {
-        let measured = self.of(row);
-        let figures = measured.and_then(|measured| measured.figures.get(&work));
-        figures.map_or(&[], Vec::as_slice)
+    fn entry(&mut self, row: &'static str) -> &mut Measured {
+        self.rows.entry(row).or_default()
     }
 
-    /// The figures of a row, nanoseconds.
-    pub(crate) fn figures(&self, row: &str, work: Work) -> Vec<f64> {
-        let figures = self.all(row, work).iter();
-        figures.map(|figure| figure.ns).collect()
+    pub(crate) fn note(&mut self, row: &'static str, work: Work, round: usize, ns: f64) {
+        self.rounds = self.rounds.max(round + 1);
+        let turns = self.entry(row).turns.entry(work).or_default();
+        add(turns, round, ns);
     }
 
-    /// What a row added to each of its figures.
-    pub(crate) fn added(&self, row: &str, work: Work) -> Vec<f64> {
-        let figures = self.all(row, work).iter();
-        figures.map(|figure| figure.ns - figure.untraced).collect()
+    /// What comes of all rounds.
+    pub(crate) fn whole<T>(&self, of: impl Fn(Sample<'_>) -> Option<T>) -> Option<T> {
+        let rounds: Vec<usize> = (0..self.rounds).collect();
+        of(Sample {
+            results: self,
+            rounds: &rounds,
+        })
     }
 
-    pub(crate) fn note(&mut self, row: &'static str, work: Work, figure: Figure) {
-        let figures = &mut self.0.entry(row).or_default().figures;
-        figures.entry(work).or_default().push(figure);
+    /// The same, and how sure it is.
+    pub(crate) fn estimate(&self, of: impl Fn(Sample<'_>) -> Option<f64>) -> Option<Estimate> {
+        Estimate::of(self.rounds, |rounds| {
+            of(Sample {
+                results: self,
+                rounds,
+            })
+        })
+    }
+}
+
+/// Some of the rounds, of all rows the same; one may be there more than once.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sample<'r> {
+    results: &'r Results,
+    rounds: &'r [usize],
+}
+
+impl Sample<'_> {
+    fn values(self, all: &Rounds) -> Vec<f64> {
+        let rounds = self.rounds.iter().filter_map(|round| all.get(*round));
+        rounds.flatten().copied().collect()
+    }
+
+    /// Nanoseconds of a unit.
+    pub(crate) fn ns(self, row: &str, work: Work) -> Option<f64> {
+        let measured = self.results.of(row).filter(|row| row.why.is_none())?;
+        stats::quantile(&self.values(measured.turns.get(&work)?), QUIET_TURNS)
+    }
+
+    /// Of these, what is more than untraced.
+    pub(crate) fn added(self, row: &str, work: Work) -> Option<f64> {
+        Some(self.ns(row, work)? - self.ns(rows::UNTRACED, work)?)
+    }
+
+    /// What a row added, in units of what another did.
+    pub(crate) fn ratio(self, row: &str, other: &str, work: Work) -> Option<f64> {
+        let (added, unit) = (self.added(row, work)?, self.added(other, work)?);
+        // Below nothing is noise, and nothing to divide by.
+        Some(if unit > 0.0 {
+            added / unit
+        } else {
+            f64::INFINITY
+        })
+    }
+
+    /// Milliseconds from its start until attached.
+    pub(crate) fn start(self, row: &str) -> Option<f64> {
+        stats::quantile(&self.values(&self.results.of(row)?.starts), 0.5)
     }
 }
 
@@ -124,7 +189,7 @@ impl<'a> Bench<'a> {
     /// All rows once, or as often as they say.
     pub(crate) fn round(
         &mut self,
-        round: u64,
+        round: usize,
         rows: &[&'static Row],
         length: Length,
     ) -> Result<()> {
@@ -133,7 +198,7 @@ impl<'a> Bench<'a> {
             order.extend(std::iter::repeat_n(*row, row.times));
         }
         // The same orders in every run.
-        fastrand::Rng::with_seed(round).shuffle(&mut order);
+        fastrand::Rng::with_seed(u64::try_from(round)?).shuffle(&mut order);
         for row in order {
             if self
                 .results
@@ -142,50 +207,46 @@ impl<'a> Bench<'a> {
             {
                 continue;
             }
-            if let Err(error) = self.turn(row, length) {
-                let why = format!("{error:#}");
-                eprintln!("hello-bench: {}: {why}", row.name);
-                self.results.0.entry(row.name).or_default().why = Some(why);
+            match self.turns(row, round, length) {
+                Ok(turns) => {
+                    for (work, ns) in row.works.iter().zip(turns) {
+                        self.results.note(row.name, *work, round, ns);
+                    }
+                }
+                Err(error) => {
+                    let why = format!("{error:#}");
+                    eprintln!("hello-bench: {}: {why}", row.name);
+                    self.results.entry(row.name).why = Some(why);
+                }
             }
         }
         Ok(())
     }
 
-    /// What the host does to one part of a turn it does to the others: a row is compared
-    /// with what stands beside it, not with minutes before.
-    fn turn(&mut self, row: &'static Row, length: Length) -> Result<()> {
-        let before = self.works(row, length, BESIDE)?;
-        let under = self.row(row, length)?;
-        let after = self.works(row, length, BESIDE)?;
-        for (at, work) in row.works.iter().enumerate() {
-            let figure = Figure::of(&before[at], &under[at], &after[at])?;
-            self.results.note(row.name, *work, figure);
-        }
-        Ok(())
-    }
-
-    fn row(&mut self, row: &'static Row, length: Length) -> Result<Vec<Vec<f64>>> {
+    /// A turn of each of the row's workloads under its tracer.
+    fn turns(&mut self, row: &'static Row, round: usize, length: Length) -> Result<Vec<f64>> {
         match &row.tracing {
-            Tracing::Nothing => self.works(row, length, LOOPS),
+            Tracing::Nothing => self.works(row, length),
             Tracing::Floor(programs) => {
                 let _floor = Floor::attach(programs)?;
-                self.works(row, length, LOOPS)
+                self.works(row, length)
             }
             Tracing::Hello(options) => {
                 let mut command = Command::new(&self.place.hello);
                 self.arguments(&mut command, row, options);
-                let (loops, said) = self.traced(row, length, (command, HELLO_READY), None)?;
+                let tracer = Tracer::start(command, HELLO_READY, self.place)?;
+                let (turns, said) = self.traced(row, round, length, tracer, None)?;
                 let lost = stats::lost(&said).context("hello ended without its ledger")?;
-                self.results.0.entry(row.name).or_default().lost += lost;
-                Ok(loops)
+                self.results.entry(row.name).lost += lost;
+                Ok(turns)
             }
             Tracing::Peer(peer) => {
                 let file = rows::find(peer.program).map_err(anyhow::Error::msg)?;
                 let mut command = Command::new(file);
                 self.arguments(&mut command, row, peer.options);
-                let tracer = (command, peer.ready);
-                let (loops, _) = self.traced(row, length, tracer, Some(peer.proof))?;
-                Ok(loops)
+                let tracer = Tracer::start(command, peer.ready, self.place)?;
+                let (turns, _) = self.traced(row, round, length, tracer, Some(peer.proof))?;
+                Ok(turns)
             }
         }
     }
@@ -204,16 +265,16 @@ impl<'a> Bench<'a> {
         }
     }
 
-    /// The row's workloads under a tracer; their loops, and what it said on standard error.
+    /// The turns of the row's workloads, and what the tracer said on standard error.
     fn traced(
         &mut self,
         row: &'static Row,
+        round: usize,
         length: Length,
-        (command, ready): (Command, Ready),
+        tracer: Tracer,
         proof: Option<&str>,
-    ) -> Result<(Vec<Vec<f64>>, String)> {
-        let tracer = Tracer::start(command, ready, self.place)?;
-        let loops = self.works(row, length, LOOPS)?;
+    ) -> Result<(Vec<f64>, String)> {
+        let turns = self.works(row, length)?;
         let (start, memory) = (tracer.attached_after, tracer.memory());
         let end = tracer.stop()?;
         if let Some(proof) = proof {
@@ -221,28 +282,19 @@ impl<'a> Bench<'a> {
             ensure!(saw, "not there: it attached and saw nothing");
         }
         fs::remove_file(&end.out)?;
-        let measured = self.results.0.entry(row.name).or_default();
-        measured.starts.push(start.as_secs_f64() * 1000.0);
+        let measured = self.results.entry(row.name);
+        add(&mut measured.starts, round, start.as_secs_f64() * 1000.0);
         measured.memory.process = measured.memory.process.max(memory.process);
         measured.memory.maps = measured.memory.maps.max(memory.maps);
-        Ok((loops, end.said))
+        Ok((turns, end.said))
     }
 
-    /// So many loops of each of the row's workloads.
-    fn works(&mut self, row: &Row, length: Length, loops: u64) -> Result<Vec<Vec<f64>>> {
-        let of = |work: &Work| {
+    fn works(&mut self, row: &Row, length: Length) -> Result<Vec<f64>> {
+        let turn = |work: &Work| {
             let workload = self.workloads.get_mut(work).context("no such workload")?;
-            workload.loops(fitting(*work, length), loops)
+            turn(*work, workload, length)
         };
-        row.works.iter().map(of).collect()
-    }
-}
-
-/// An exec takes so long that fewer do.
-fn fitting(work: Work, length: Length) -> Length {
-    match (work, length) {
-        (Work::Exec, Length::Count(count)) => Length::Count(count.div_ceil(50)),
-        (_, length) => length,
+        row.works.iter().map(turn).collect()
     }
 }
 

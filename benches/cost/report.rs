@@ -4,13 +4,12 @@
 use std::fmt::Write as _;
 
 use crate::measure::Results;
-use crate::rows;
 use crate::rows::Job;
 use crate::rows::ROWS;
 use crate::rows::Row;
 use crate::rows::Tracing;
 use crate::rows::UNTRACED;
-use crate::stats;
+use crate::stats::Estimate;
 use crate::stats::figure;
 use crate::stats::thousands;
 use crate::storm::Storm;
@@ -19,23 +18,14 @@ use crate::workload::Work;
 
 pub(crate) const NOTHING: &str = "–";
 
-/// Median of what a row added, nanoseconds.
-pub(crate) fn added(results: &Results, row: &str, work: Work) -> Option<f64> {
-    stats::median(&results.added(row, work))
-}
-
-/// What a row added, in units of what its floor added.
-pub(crate) fn to_floor(results: &Results, row: &Row, work: Work) -> Option<f64> {
-    // Below nothing is noise, and nothing to divide by.
-    let floor = added(results, row.floor, work).filter(|floor| *floor > 0.0)?;
-    Some(added(results, row.name, work)? / floor)
-}
-
 /// The cheapest peer of a job: its name, and what it added.
 pub(crate) fn best_peer(results: &Results, job: Job, work: Work) -> Option<(&'static str, f64)> {
     ROWS.iter()
         .filter(|row| row.job == job && matches!(row.tracing, Tracing::Peer(_)))
-        .filter_map(|row| Some((row.name, added(results, row.name, work)?)))
+        .filter_map(|row| {
+            let added = results.whole(|sample| sample.added(row.name, work))?;
+            Some((row.name, added))
+        })
         .filter(|(_, added)| *added > 0.0)
         .min_by(|one, other| one.1.total_cmp(&other.1))
 }
@@ -78,6 +68,15 @@ fn or_nothing(value: Option<f64>, show: impl Fn(f64) -> String) -> String {
     value.map_or_else(|| NOTHING.into(), show)
 }
 
+/// Where an estimate lies.
+fn between(estimate: Estimate) -> String {
+    if estimate.low.is_finite() {
+        format!("{} … {}", figure(estimate.low), figure(estimate.high))
+    } else {
+        NOTHING.into()
+    }
+}
+
 fn ratio(value: f64) -> String {
     format!("{value:.2}")
 }
@@ -94,28 +93,24 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
             let _ = writeln!(missing, "- {}: {why}", row.name);
             continue;
         }
-        let all = results.added(row.name, work);
-        let median = added(results, row.name, work);
-        let spread = stats::quantile(&all, 0.25)
-            .zip(stats::quantile(&all, 0.75))
-            .map(|(low, high)| format!("{} … {}", figure(low), figure(high)));
-        let untraced = row.name == UNTRACED;
+        let ns = results.whole(|sample| sample.ns(row.name, work));
+        let more = results
+            .estimate(|sample| sample.added(row.name, work))
+            .filter(|_| row.name != UNTRACED);
         let best = best_peer(results, row.job, work).filter(|_| row.job != Job::None);
-        let peer = best.and_then(|(_, peer)| Some(median? / peer));
-        let floor = rows::row(row.floor).and_then(|_| to_floor(results, row, work));
+        let peer = best.and_then(|(_, peer)| Some(more?.value / peer));
+        let floor = results
+            .whole(|sample| sample.ratio(row.name, row.floor, work))
+            .filter(|ratio| ratio.is_finite());
         let lost = match measured.lost {
             0 => "",
             _ => " (lost events)",
         };
         lines.push(vec![
             format!("{}{lost}", row.name),
-            or_nothing(stats::median(&results.figures(row.name, work)), figure),
-            if untraced {
-                NOTHING.into()
-            } else {
-                or_nothing(median, figure)
-            },
-            spread.unwrap_or_else(|| NOTHING.into()),
+            or_nothing(ns, figure),
+            or_nothing(more.map(|more| more.value), figure),
+            more.map_or_else(|| NOTHING.into(), between),
             or_nothing(floor, ratio),
             or_nothing(peer, ratio),
         ]);
@@ -127,7 +122,7 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
         "row",
         "ns",
         "added",
-        "quartiles of added",
+        "95 % interval",
         "× floor",
         "× best peer",
     ];
@@ -147,14 +142,14 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
 fn starts(results: &Results, rows: &[&'static Row]) -> String {
     let mut lines = Vec::new();
     for row in rows {
-        let Some(measured) = results.of(row.name).filter(|row| !row.starts.is_empty()) else {
+        let start = results.estimate(|sample| sample.start(row.name));
+        let (Some(start), Some(measured)) = (start, results.of(row.name)) else {
             continue;
         };
-        let at = |share| or_nothing(stats::quantile(&measured.starts, share), figure);
         lines.push(vec![
             row.name.into(),
-            at(0.5),
-            format!("{} … {}", at(0.25), at(0.75)),
+            figure(start.value),
+            between(start),
             figure(mebibytes(measured.memory.process)),
             figure(mebibytes(measured.memory.maps)),
         ]);
@@ -162,13 +157,7 @@ fn starts(results: &Results, rows: &[&'static Row]) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let head = [
-        "row",
-        "ms to attached",
-        "quartiles",
-        "peak MiB",
-        "MiB of maps",
-    ];
+    let head = ["row", "ms to attached", "95 %", "peak MiB", "MiB of maps"];
     format!("### Start and memory\n\n{}", table(&head, &lines))
 }
 

@@ -82,7 +82,7 @@ const fn floor(
         works,
         job: Job::None,
         floor: name,
-        times: 2,
+        times: 3,
     }
 }
 
@@ -99,7 +99,7 @@ const fn hello(
         works,
         job,
         floor,
-        times: 1,
+        times: 2,
     }
 }
 
@@ -149,7 +149,7 @@ pub(crate) const ROWS: &[Row] = &[
         works: &Work::ALL,
         job: Job::None,
         floor: "",
-        times: 2,
+        times: 4,
     },
     floor(ENTER, &["floor_enter"], &[Getppid, Mix]),
     floor(EXIT, &["floor_exit"], &[Getppid, Open, FailingOpen, Mix]),

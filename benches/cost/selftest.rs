@@ -13,7 +13,6 @@ use libtest_mimic::Trial;
 use crate::doc;
 use crate::fexit;
 use crate::measure::Bench;
-use crate::measure::Figure;
 use crate::measure::Results;
 use crate::place::Place;
 use crate::report;
@@ -22,9 +21,9 @@ use crate::rows::ROWS;
 use crate::rows::Row;
 use crate::rows::Tracing;
 use crate::stats;
+use crate::stats::Estimate;
 use crate::storm;
 use crate::targets;
-use crate::targets::Measure;
 use crate::workload::Length;
 use crate::workload::Work;
 
@@ -44,6 +43,7 @@ pub(crate) fn units() -> Vec<Trial> {
         ("units::figures", figures),
         ("units::losses", losses),
         ("units::ratios", ratios),
+        ("units::intervals", intervals),
         ("units::tables", tables),
         ("units::document", document),
         ("units::verdicts", verdicts),
@@ -91,11 +91,12 @@ fn each_row_has_a_figure(place: &Place) -> Result<()> {
         let why = measured.and_then(|measured| measured.why.as_deref());
         ensure!(why.is_none(), "{}: {}", row.name, why.unwrap_or_default());
         for work in row.works {
-            same!(bench.results.figures(row.name, *work).len(), row.times);
-            same!(bench.results.added(row.name, *work).len(), row.times);
+            let ns = bench.results.whole(|sample| sample.ns(row.name, *work));
+            ensure!(ns.is_some_and(|ns| ns > 0.0), "{}: {ns:?}", row.name);
         }
         if matches!(row.tracing, Tracing::Hello(_)) {
-            same!(measured.map(|measured| measured.starts.len()), Some(1));
+            let start = bench.results.whole(|sample| sample.start(row.name));
+            ensure!(start.is_some_and(|ms| ms > 0.0), "{}: {start:?}", row.name);
             let memory = measured.map(|measured| measured.memory).unwrap_or_default();
             ensure!(
                 memory.process > 0 && memory.maps > 0,
@@ -119,9 +120,9 @@ fn storm_accounts_for_each_open(place: &Place) -> Result<()> {
 }
 
 fn quantiles() -> Result<()> {
-    same!(stats::median(&[]), None);
-    same!(stats::median(&[3.0, 1.0, 2.0]), Some(2.0));
-    same!(stats::median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    same!(stats::quantile(&[], 0.5), None);
+    same!(stats::quantile(&[3.0, 1.0, 2.0], 0.5), Some(2.0));
+    same!(stats::quantile(&[4.0, 1.0, 2.0, 3.0], 0.5), Some(2.5));
     same!(stats::quantile(&[0.0, 10.0, 20.0], 0.25), Some(5.0));
     same!(stats::quantile(&[7.0], 0.75), Some(7.0));
     Ok(())
@@ -149,15 +150,12 @@ fn losses() -> Result<()> {
     Ok(())
 }
 
-/// Five rounds, the first and the second on a faster and a slower machine.
+/// Sixteen rounds, of which four are disturbed.
 fn example() -> Results {
     let mut results = Results::default();
-    for slower in [0.0, 100.0, 50.0, 50.0, 50.0] {
-        let untraced = 72.0 + slower;
-        let mut note = |row, ns| {
-            let ns = ns + slower;
-            results.note(row, Work::Getppid, Figure { ns, untraced });
-        };
+    for round in 0..16 {
+        let slower = if round % 4 == 1 { 100.0 } else { 0.0 };
+        let mut note = |row, ns| results.note(row, Work::Getppid, round, ns + slower);
         note(rows::UNTRACED, 72.0);
         note(rows::ENTER, 92.0);
         note("hello syscount", 94.0);
@@ -170,17 +168,37 @@ fn example() -> Results {
 fn ratios() -> Result<()> {
     let results = example();
     let work = Work::Getppid;
-    same!(results.added("hello syscount", work), [22.0; 5]);
-    let row = rows::ROWS.iter().find(|row| row.name == "hello syscount");
-    same!(
-        row.and_then(|row| report::to_floor(&results, row, work)),
-        Some(1.1)
-    );
+    let added = results.estimate(|sample| sample.added("hello syscount", work));
+    same!(added, Some(Estimate::exact(22.0)));
+    let ratio = |other| results.whole(|sample| sample.ratio("hello syscount", other, work));
+    same!(ratio(rows::ENTER), Some(1.1));
+    same!(ratio(rows::UNTRACED), Some(f64::INFINITY));
     same!(
         report::best_peer(&results, rows::Job::Count, work),
         Some(("libbpf-tools syscount", 40.0))
     );
     same!(report::best_peer(&results, rows::Job::Opens, work), None);
+    Ok(())
+}
+
+/// Of 1 to 99 the median is 50, and the interval of 95 % some 10 or so to either side:
+/// ranks 40 and 60 by the binomial distribution.
+fn intervals() -> Result<()> {
+    let values: Vec<f64> = (1..100).map(f64::from).collect();
+    let median = |rounds: &[usize]| {
+        let drawn: Vec<f64> = rounds.iter().map(|round| values[*round]).collect();
+        stats::quantile(&drawn, 0.5)
+    };
+    let estimate = Estimate::of(values.len(), median);
+    let near = |is: f64, wanted: f64| (is - wanted).abs() <= 3.0;
+    ensure!(
+        estimate.is_some_and(|it| it.value == 50.0 && near(it.low, 40.0) && near(it.high, 60.0)),
+        "{estimate:?}"
+    );
+    // Twelve rounds are too few, whatever comes of them.
+    let few = Estimate::of(12, |_| Some(1.0)).and_then(|few| few.at_most(2.0));
+    same!(few, None);
+    same!(Estimate::of(13, |_| Some(1.0)), Some(Estimate::exact(1.0)));
     Ok(())
 }
 
@@ -204,7 +222,7 @@ fn tables() -> Result<()> {
         [
             "",
             "hello syscount",
-            "144",
+            "94.0",
             "22.0",
             "22.0 … 22.0",
             "1.10",
@@ -243,25 +261,27 @@ fn document() -> Result<()> {
 
 /// Noise is no verdict.
 fn verdicts() -> Result<()> {
-    let measure = |low, value, high| Measure { value, low, high };
-    let floor = measure(20.0, 25.0, 25.0);
-    let ratio = measure(25.0, 30.0, 30.0).over(floor);
-    same!(ratio, measure(1.0, 1.2, 1.5));
-    same!(ratio.at_most(1.5), Some(true));
-    same!(ratio.at_most(1.2), None);
-    same!(ratio.at_most(0.9), Some(false));
-    let below = measure(-20.0, -10.0, 10.0).over(floor);
-    same!(below, measure(-1.0, -0.4, 0.5));
-    same!(measure(-80.0, 3.0, 4.0).at_most(5.0), None);
-    let noise = measure(25.0, 30.0, 30.0).over(measure(-1.0, 25.0, 60.0));
-    same!(noise.at_most(1000.0), None);
+    let verdict = |low, high| {
+        let estimate = Estimate {
+            value: f64::midpoint(low, high),
+            low,
+            high,
+        };
+        estimate.at_most(5.0)
+    };
+    same!(verdict(1.0, 5.0), Some(true));
+    same!(verdict(4.0, 6.0), None);
+    same!(verdict(5.5, 6.0), Some(false));
+    same!(verdict(-1.0, 5.0), Some(true));
+    same!(verdict(-80.0, 4.0), None);
+    same!(verdict(1.0, f64::INFINITY), None);
     Ok(())
 }
 
 fn vm() -> Result<()> {
     let line =
-        "x\nbench: fexit ratio 1.0123 quartiles 1.0 1.1 untraced_ns 500.1 release 6.12.1-cloud\n";
-    let measure = Measure {
+        "x\nbench: fexit ratio 1.0123 between 1.0 1.1 untraced_ns 500.1 release 6.12.1-cloud\n";
+    let measure = Estimate {
         value: 1.0123,
         low: 1.0,
         high: 1.1,

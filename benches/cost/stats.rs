@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! Medians, quartiles, and what tracers say of their losses.
+//! Quantiles, how sure they are, and what tracers say of their losses.
 
 /// The value below which a share of all lies, between neighbours in proportion.
 /// `None` of nothing.
@@ -18,8 +18,69 @@ pub(crate) fn quantile(values: &[f64], share: f64) -> Option<f64> {
     Some(sorted[below] + (sorted[above] - sorted[below]) * at.fract())
 }
 
-pub(crate) fn median(values: &[f64]) -> Option<f64> {
-    quantile(values, 0.5)
+/// A figure, and between what it lies with 95 % confidence.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Estimate {
+    pub(crate) value: f64,
+    pub(crate) low: f64,
+    pub(crate) high: f64,
+}
+
+/// Of fewer rounds the interval would be too narrow: the lower quartile of all there could
+/// be lies below each of 12 with a probability of 3 %.
+const ENOUGH: usize = 13;
+
+/// How often rounds are drawn anew, and the share of what comes of it that is left out at
+/// either end.
+const DRAWS: usize = 2000;
+const TAIL: f64 = 0.025;
+
+impl Estimate {
+    /// What does not vary.
+    pub(crate) fn exact(value: f64) -> Self {
+        Self {
+            value,
+            low: value,
+            high: value,
+        }
+    }
+
+    /// Of so many rounds and, by the bootstrap, its interval: what comes of as many drawn
+    /// from these, again and again. `of` is given their numbers.
+    pub(crate) fn of(rounds: usize, of: impl Fn(&[usize]) -> Option<f64>) -> Option<Self> {
+        let all: Vec<usize> = (0..rounds).collect();
+        let value = of(&all)?;
+        if rounds < ENOUGH {
+            return Some(Self {
+                value,
+                low: f64::NEG_INFINITY,
+                high: f64::INFINITY,
+            });
+        }
+        // The same intervals from the same figures.
+        let mut random = fastrand::Rng::with_seed(0);
+        let mut draw = || -> Vec<usize> { all.iter().map(|_| random.usize(..rounds)).collect() };
+        let draws: Vec<f64> = (0..DRAWS).filter_map(|_| of(&draw())).collect();
+        Some(Self {
+            value,
+            low: quantile(&draws, TAIL)?,
+            high: quantile(&draws, 1.0 - TAIL)?,
+        })
+    }
+
+    /// Is it at most so much? `None` if the run was not steady enough to say: no tracer
+    /// makes anything faster, so by as much as a figure seems to, it is noise.
+    pub(crate) fn at_most(self, limit: f64) -> Option<bool> {
+        if self.low < -limit {
+            None
+        } else if self.high <= limit {
+            Some(true)
+        } else if self.low > limit {
+            Some(false)
+        } else {
+            None
+        }
+    }
 }
 
 /// The losses in hello's closing line: `hello: 23 events, 2 lost (2 buffer full)`.

@@ -2,6 +2,7 @@
 //! What hello wants to cost at most, and what it does.
 
 use crate::measure::Results;
+use crate::measure::Sample;
 use crate::report;
 use crate::report::NOTHING;
 use crate::report::best_peer;
@@ -11,6 +12,7 @@ use crate::rows::ROWS;
 use crate::rows::Tracing;
 use crate::rows::UNTRACED;
 use crate::stats;
+use crate::stats::Estimate;
 use crate::stats::figure;
 use crate::storm::Storm;
 use crate::tracer::mebibytes;
@@ -20,92 +22,11 @@ use crate::workload::Work;
 #[derive(Debug)]
 struct Target {
     what: &'static str,
-    measured: Option<Measure>,
+    measured: Option<Estimate>,
     limit: f64,
     unit: &'static str,
     /// What goes with the figure.
     note: String,
-}
-
-/// Quartiles of fewer rounds say nothing.
-const ENOUGH: usize = 5;
-
-/// A figure, and between what it may lie as the quartiles of its parts say.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Measure {
-    pub(crate) value: f64,
-    pub(crate) low: f64,
-    pub(crate) high: f64,
-}
-
-impl Measure {
-    /// What does not vary.
-    fn exact(value: f64) -> Self {
-        Self {
-            value,
-            low: value,
-            high: value,
-        }
-    }
-
-    fn of(values: &[f64]) -> Option<Self> {
-        let value = stats::median(values)?;
-        if values.len() < ENOUGH {
-            return Some(Self {
-                value,
-                low: f64::NEG_INFINITY,
-                high: f64::INFINITY,
-            });
-        }
-        Some(Self {
-            value,
-            low: stats::quantile(values, 0.25)?,
-            high: stats::quantile(values, 0.75)?,
-        })
-    }
-
-    /// In units of another. Where that may be nothing, this may be anything.
-    pub(crate) fn over(self, unit: Self) -> Self {
-        if unit.low <= 0.0 {
-            return Self {
-                value: self.value / unit.value,
-                low: f64::NEG_INFINITY,
-                high: f64::INFINITY,
-            };
-        }
-        let divided =
-            |part: f64, small: f64, large: f64| part / if part < 0.0 { small } else { large };
-        Self {
-            value: self.value / unit.value,
-            low: divided(self.low, unit.low, unit.high),
-            high: divided(self.high, unit.high, unit.low),
-        }
-    }
-
-    /// Is it at most so much? `None` if the run was not steady enough to say: no tracer
-    /// makes anything faster, so by as much as a figure seems to, it is noise.
-    pub(crate) fn at_most(self, limit: f64) -> Option<bool> {
-        if self.low < -limit {
-            None
-        } else if self.high <= limit {
-            Some(true)
-        } else if self.low > limit {
-            Some(false)
-        } else {
-            None
-        }
-    }
-}
-
-/// What a row added.
-fn added(results: &Results, row: &str, work: Work) -> Option<Measure> {
-    Measure::of(&results.added(row, work))
-}
-
-/// One percent of these.
-fn hundredth(figures: Vec<f64>) -> Option<Measure> {
-    let parts: Vec<f64> = figures.iter().map(|figure| figure / 100.0).collect();
-    Measure::of(&parts)
 }
 
 /// What was measured elsewhere.
@@ -114,7 +35,7 @@ pub(crate) struct Else {
     /// Bytes of the program.
     pub(crate) size: Option<f64>,
     /// The ratio to untraced by fexit, and where: 1.01 on 6.12.107.
-    pub(crate) fexit: Option<(Measure, String)>,
+    pub(crate) fexit: Option<(Estimate, String)>,
 }
 
 /// The table, and how many targets are met of how many that were measured.
@@ -158,35 +79,32 @@ fn line(target: &Target) -> Vec<String> {
 fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     let to_floor = |what, row: &str, work, limit| Target {
         what,
-        measured: rows::row(row).and_then(|row| {
-            let floor = added(results, row.floor, work)?;
-            Some(added(results, row.name, work)?.over(floor))
-        }),
+        measured: rows::row(row)
+            .and_then(|row| results.estimate(|sample| sample.ratio(row.name, row.floor, work))),
         limit,
         unit: " × floor",
         note: String::new(),
     };
     let to_peer = |what, row: &str, job, work, limit| {
-        let best = best_peer(results, job, work);
+        let best = best_peer(results, job, work).map(|(name, _)| name);
         Target {
             what,
-            measured: best.and_then(|(peer, _)| {
-                Some(added(results, row, work)?.over(added(results, peer, work)?))
-            }),
+            measured: best
+                .and_then(|peer| results.estimate(|sample| sample.ratio(row, peer, work))),
             limit,
             unit: " × peer",
-            note: best.map_or_else(String::new, |(name, _)| name.into()),
+            note: best.unwrap_or_default().into(),
         }
     };
-    let to_opensnoop = |what, row: &str| {
-        let peer = hundredth(results.added("libbpf-tools opensnoop", Work::Open));
-        Target {
-            what,
-            measured: peer.and_then(|peer| Some(added(results, row, Work::Open)?.over(peer))),
-            limit: 12.5,
-            unit: " % of opensnoop",
-            note: String::new(),
-        }
+    let to_opensnoop = |what, row: &str| Target {
+        what,
+        measured: results.estimate(|sample| {
+            let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
+            Some(ratio * 100.0)
+        }),
+        limit: 12.5,
+        unit: " % of opensnoop",
+        note: String::new(),
     };
     let lost = |what, name| {
         let storm = storms.iter().find(|storm| storm.name == name);
@@ -197,7 +115,7 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             what,
             // What is not shown is lost, whatever the ledger says.
             measured: outcome
-                .map(|outcome| Measure::exact(lost(outcome.opens.saturating_sub(outcome.shown)))),
+                .map(|outcome| Estimate::exact(lost(outcome.opens.saturating_sub(outcome.shown)))),
             limit: 0.0,
             unit: " lost",
             note: outcome.map_or_else(String::new, |outcome| {
@@ -207,34 +125,35 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     };
     let exec = |what, row: &str| Target {
         what,
-        measured: hundredth(results.figures(UNTRACED, Work::Exec))
-            .and_then(|untraced| Some(added(results, row, Work::Exec)?.over(untraced))),
+        measured: results.estimate(|sample| {
+            let untraced = sample.ns(UNTRACED, Work::Exec)?;
+            Some(sample.added(row, Work::Exec)? / untraced * 100.0)
+        }),
         limit: 5.0,
         unit: " %",
         note: String::new(),
     };
-    let rows = ROWS
+    let hello = ROWS
         .iter()
         .filter(|row| matches!(row.tracing, Tracing::Hello(_)));
-    let measured = rows.filter_map(|row| Some((row.name.to_owned(), results.of(row.name)?)));
-    let starts = measured
-        .clone()
-        .filter_map(|(name, row)| Some((Measure::of(&row.starts)?, name)));
-    let exact = |kib| Measure::exact(mebibytes(kib));
-    let turns = measured
-        .filter(|(_, row)| row.memory.process > 0)
-        .map(|(name, row)| (exact(row.memory.process), name));
-    let stormy = storms
+    let slowest = |sample: Sample<'_>| {
+        let starts = hello
+            .clone()
+            .filter_map(|row| Some((sample.start(row.name)?, row.name)));
+        starts.max_by(|one, other| one.0.total_cmp(&other.0))
+    };
+    let in_turns = hello.clone().filter_map(|row| {
+        let memory = results.of(row.name)?.memory.process;
+        (memory > 0).then(|| (mebibytes(memory), row.name.to_owned()))
+    });
+    let in_storms = storms
         .iter()
         .filter(|storm| storm.name.starts_with("hello"))
         .filter_map(|storm| Some((storm.name, storm.outcome.as_ref().ok()?)))
-        .map(|(name, outcome)| {
-            (
-                Measure::exact(outcome.memory),
-                format!("{name} in the storm"),
-            )
-        });
-    let memory = turns.chain(stormy);
+        .map(|(name, outcome)| (outcome.memory, format!("{name} in the storm")));
+    let largest = in_turns
+        .chain(in_storms)
+        .max_by(|one, other| one.0.total_cmp(&other.0));
     vec![
         to_floor("syscount, one call", "hello syscount", Work::Getppid, 1.15),
         to_peer(
@@ -290,34 +209,30 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             "exec, one vfork, exec and wait, as JSON",
             "hello exec, JSON",
         ),
-        worst("start to attached, slowest mode", 60.0, " ms", starts),
-        worst("peak memory, largest mode", 16.0, " MiB", memory),
+        Target {
+            what: "start to attached, slowest mode",
+            measured: results.estimate(|sample| slowest(sample).map(|(start, _)| start)),
+            limit: 60.0,
+            unit: " ms",
+            note: results
+                .whole(slowest)
+                .map_or_else(String::new, |(_, name)| name.into()),
+        },
+        Target {
+            what: "peak memory, largest mode",
+            measured: largest.as_ref().map(|(memory, _)| Estimate::exact(*memory)),
+            limit: 16.0,
+            unit: " MiB",
+            note: largest.map_or_else(String::new, |(_, name)| name),
+        },
         Target {
             what: "static binary",
             measured: other
                 .size
-                .map(|bytes| Measure::exact(bytes / f64::from(1 << 20))),
+                .map(|bytes| Estimate::exact(bytes / f64::from(1 << 20))),
             limit: 4.0,
             unit: " MiB",
             note: String::new(),
         },
     ]
-}
-
-/// The largest of hello's figures, each with its row's name.
-fn worst(
-    what: &'static str,
-    limit: f64,
-    unit: &'static str,
-    figures: impl Iterator<Item = (Measure, String)>,
-) -> Target {
-    let worst = figures.max_by(|one, other| one.0.value.total_cmp(&other.0.value));
-    let (measured, note) = worst.unzip();
-    Target {
-        what,
-        measured,
-        limit,
-        unit,
-        note: note.unwrap_or_default(),
-    }
 }

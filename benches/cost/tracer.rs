@@ -4,6 +4,7 @@
 
 use std::fs;
 use std::fs::File;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Child;
@@ -18,6 +19,7 @@ use anyhow::bail;
 use libbpf_rs::Link;
 use libbpf_rs::Object;
 use libbpf_rs::ObjectBuilder;
+use nix::sys::prctl::set_pdeathsig;
 use nix::sys::resource::Usage;
 use nix::sys::resource::UsageWho;
 use nix::sys::resource::getrusage;
@@ -122,6 +124,11 @@ impl Tracer {
             .stdin(Stdio::null())
             .stdout(File::create(&out)?)
             .stderr(File::create(&err)?);
+        // A tracer of all processes is not to outlive a benchmark that was killed.
+        // SAFETY: between fork and exec, one system call.
+        unsafe {
+            command.pre_exec(|| Ok(set_pdeathsig(Signal::SIGKILL)?));
+        }
         let begin = Instant::now();
         let mut tracer = Self {
             child: command.spawn().context("not there")?,

@@ -71,7 +71,7 @@ static __always_inline void finish(void *ctx, struct hello_ledger *ledger, struc
 	} else {
 		hello_count(&ledger->filtered);
 	}
-	hello_unclaim(&slot->claims);
+	hello_unclaim(&slot->claims, HELLO_OF_CPU);
 }
 
 /* A system call has returned. A slot to tell of it in, unless it is not wanted. */

@@ -245,7 +245,7 @@ static __always_inline struct file_slot *file_claim(struct hello_here *here,
 
 		if (!slot)
 			break;
-		if (!hello_claim(&slot->claims))
+		if (!hello_claim(&slot->claims, HELLO_OF_CPU))
 			continue;
 		__builtin_memset(&slot->event, 0, sizeof(slot->event));
 		slot->index = index;

@@ -221,7 +221,7 @@ static __always_inline int ring_taken(struct io_kiocb *request)
 		hello_count(&ledger->seen);
 		hello_count(&ledger->lost_map);
 	}
-	hello_unclaim(&slot->claims);
+	hello_unclaim(&slot->claims, HELLO_OF_CPU);
 	return 0;
 }
 

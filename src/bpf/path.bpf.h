@@ -232,7 +232,7 @@ static __always_inline u32 hello_path(struct hello_here *here, u32 slot, const s
 	struct task_struct *task = hello_task_of(here);
 	struct hello_path_walk *walk = hello_walk_of(slot);
 	struct path path = {};
-	struct vfsmount *mnt;
+	struct vfsmount *mnt, *root_mnt;
 	u32 at, i;
 
 	if (!walk || !task)
@@ -243,9 +243,10 @@ static __always_inline u32 hello_path(struct hello_here *here, u32 slot, const s
 	walk->dentry = path.dentry;
 	walk->mnt = mnt;
 	walk->root = HELLO_READ_OF(here, task, fs, root.dentry);
-	walk->root_mnt = HELLO_READ_OF(here, task, fs, root.mnt);
-	if (here && mnt == walk->root_mnt)
-		walk->top = task->fs->root.mnt->mnt_root;
+	root_mnt = HELLO_READ_OF(here, task, fs, root.mnt);
+	walk->root_mnt = root_mnt;
+	if (here && mnt == root_mnt)
+		walk->top = root_mnt->mnt_root;
 	else
 		walk->top = BPF_CORE_READ(mnt, mnt_root);
 	walk->at = HELLO_PATH_SIZE;

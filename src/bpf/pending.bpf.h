@@ -128,7 +128,7 @@ static __always_inline struct hello_open_call *hello_open_call(struct hello_here
 		found = bpf_map_lookup_elem(&hello_call_hash, &task);
 	if (found || !create)
 		return found;
-	if (!slot->owner && hello_claim(&slot->claims)) {
+	if (!slot->owner && hello_claim(&slot->claims, HELLO_OF_ALL)) {
 		slot->owner = task;
 		return slot;
 	}
@@ -147,7 +147,7 @@ int hello_forget(struct bpf_raw_tracepoint_args *ctx)
 	if (slot && slot->owner == task) {
 		slot->phase = HELLO_IDLE;
 		slot->owner = 0;
-		hello_unclaim(&slot->claims);
+		hello_unclaim(&slot->claims, HELLO_OF_ALL);
 	} else if (hello_call_hash_used) {
 		bpf_map_delete_elem(&hello_call_hash, &task);
 	}

@@ -168,7 +168,7 @@ static __always_inline struct exec_slot *exec_claim(struct hello_ledger *ledger,
 
 		if (!slot)
 			break;
-		if (!hello_claim(&slot->claims))
+		if (!hello_claim(&slot->claims, HELLO_OF_ALL))
 			continue;
 		__builtin_memset(&slot->event, 0, sizeof(slot->event));
 		slot->len = 0;
@@ -200,7 +200,7 @@ static __always_inline void exec_send(void *ctx, struct hello_ledger *ledger,
 	barrier_var(len);
 	if (len <= EXEC_TAIL)
 		hello_emit(ctx, ledger, event, sizeof(*event) + len);
-	hello_unclaim(&slot->claims);
+	hello_unclaim(&slot->claims, HELLO_OF_ALL);
 }
 
 /*
