@@ -71,7 +71,7 @@ pub(crate) fn parse(text: &str) -> Option<(Estimate, String)> {
     Some((measure, release.to_owned()))
 }
 
-/// Estimated here, or, where the kernel has no trampolines, what `make bench-vm` has left
+/// Measured here, or, where the kernel has no trampolines, what `make bench-vm` has left
 /// beside this binary.
 pub(crate) fn here_or_kept(place: &Place) -> Option<(Estimate, String)> {
     if let Ok(line) = measure(place) {

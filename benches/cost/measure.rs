@@ -13,6 +13,7 @@ use anyhow::ensure;
 use crate::place::Place;
 use crate::place::UID;
 use crate::rows;
+use crate::rows::Job;
 use crate::rows::Ready;
 use crate::rows::Row;
 use crate::rows::Tracing;
@@ -35,11 +36,11 @@ const QUIET_TURNS: f64 = 0.25;
 /// How long the loops of a turn are, in units of the setting, and how many. hello reads
 /// events when so many wait, of storms some sixty times a second, or 100 ms after it last
 /// did: that is to be in each loop, not only in some.
-fn loops(work: Work) -> (u32, u64) {
+fn scale_and_loops(work: Work) -> (u32, u64) {
     match work {
-        Work::Getppid => (1, 20),
-        Work::Open | Work::FailingOpen | Work::Mix => (2, 20),
-        Work::Exec => (4, 10),
+        Work::Getppid => (1, 12),
+        Work::Open | Work::FailingOpen | Work::Mix => (2, 12),
+        Work::Exec => (8, 5),
     }
 }
 
@@ -48,12 +49,12 @@ pub(crate) const HELLO_READY: Ready = Ready::Says(", Linux ");
 
 /// A turn of a workload: nanoseconds of a unit.
 pub(crate) fn turn(work: Work, workload: &mut Workload, length: Length) -> Result<f64> {
-    let (longer, loops) = loops(work);
+    let (scale, loops) = scale_and_loops(work);
     let length = match (work, length) {
         // An exec takes so long that fewer do.
         (Work::Exec, Length::Count(count)) => Length::Count(count.div_ceil(50)),
         (_, Length::Count(count)) => Length::Count(count),
-        (_, Length::Time(time)) => Length::Time(time * longer),
+        (_, Length::Time(time)) => Length::Time(time * scale),
     };
     let loops = workload.loops(length, loops)?;
     stats::quantile(&loops, QUIET_LOOPS).context("no loops")
@@ -133,6 +134,10 @@ pub(crate) struct Sample<'r> {
 }
 
 impl Sample<'_> {
+    fn measured(&self, row: &str) -> Option<&Measured> {
+        self.results.of(row).filter(|row| row.why.is_none())
+    }
+
     fn values(self, all: &Rounds) -> Vec<f64> {
         let rounds = self.rounds.iter().filter_map(|round| all.get(*round));
         rounds.flatten().copied().collect()
@@ -140,8 +145,8 @@ impl Sample<'_> {
 
     /// Nanoseconds of a unit.
     pub(crate) fn ns(self, row: &str, work: Work) -> Option<f64> {
-        let measured = self.results.of(row).filter(|row| row.why.is_none())?;
-        stats::quantile(&self.values(measured.turns.get(&work)?), QUIET_TURNS)
+        let turns = self.measured(row)?.turns.get(&work)?;
+        stats::quantile(&self.values(turns), QUIET_TURNS)
     }
 
     /// Of these, what is more than untraced.
@@ -162,7 +167,7 @@ impl Sample<'_> {
 
     /// Milliseconds from its start until attached.
     pub(crate) fn start(self, row: &str) -> Option<f64> {
-        stats::quantile(&self.values(&self.results.of(row)?.starts), 0.5)
+        stats::quantile(&self.values(&self.measured(row)?.starts), 0.5)
     }
 }
 
@@ -237,6 +242,10 @@ impl<'a> Bench<'a> {
                 let tracer = Tracer::start(command, HELLO_READY, self.place)?;
                 let (turns, said) = self.traced(row, round, length, tracer, None)?;
                 let lost = stats::lost(&said).context("hello ended without its ledger")?;
+                ensure!(
+                    row.job == Job::None || !said.contains("hello: 0 events"),
+                    "it attached and saw nothing"
+                );
                 self.results.entry(row.name).lost += lost;
                 Ok(turns)
             }

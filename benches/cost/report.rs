@@ -26,8 +26,9 @@ pub(crate) fn best_peer(results: &Results, job: Job, work: Work) -> Option<(&'st
             let added = results.whole(|sample| sample.added(row.name, work))?;
             Some((row.name, added))
         })
-        .filter(|(_, added)| *added > 0.0)
         .min_by(|one, other| one.1.total_cmp(&other.1))
+        // Below nothing is noise, and nothing to divide by.
+        .filter(|(_, added)| *added > 0.0)
 }
 
 /// Cells padded to columns, numbers to the right.

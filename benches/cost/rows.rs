@@ -60,7 +60,7 @@ pub(crate) struct Row {
     pub(crate) job: Job,
     /// The row that is its floor.
     pub(crate) floor: &'static str,
-    /// How often in each round: more often what others are compared with.
+    /// How often in each round: more often hello, and what others are compared with.
     pub(crate) times: usize,
 }
 
@@ -290,7 +290,7 @@ pub(crate) const ROWS: &[Row] = &[
                 "tracepoint:raw_syscalls:sys_enter { @[args->id] = count(); }",
             ],
         ),
-        "@[",
+        "@[110]",
     ),
     peer(
         "perf trace -a -s",
@@ -333,7 +333,7 @@ pub(crate) const ROWS: &[Row] = &[
                  { @[args->id] = hist(nsecs - @begin[tid]); delete(@begin[tid]); }",
             ],
         ),
-        "@[",
+        "@[110]",
     ),
     peer(
         "libbpf-tools opensnoop",

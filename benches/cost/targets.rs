@@ -38,7 +38,7 @@ pub(crate) struct Else {
     pub(crate) fexit: Option<(Estimate, String)>,
 }
 
-/// The table, and how many targets are met of how many that were measured.
+/// The table.
 pub(crate) fn table(results: &Results, storms: &[Storm], other: &Else) -> String {
     let lines: Vec<Vec<String>> = all(results, storms, other).iter().map(line).collect();
     report::table(&["target", "measured", "at most", "met"], &lines)
@@ -58,9 +58,9 @@ fn line(target: &Target) -> Vec<String> {
     } else {
         format!(" ({})", target.note)
     };
-    let measured = target
-        .measured
-        .map_or_else(|| NOTHING.into(), |measure| show(measure.value));
+    let value = target.measured.map(|measure| measure.value);
+    let value = value.filter(|value| value.is_finite());
+    let measured = value.map_or_else(|| NOTHING.into(), show);
     let met = target.measured.map(|measure| measure.at_most(target.limit));
     vec![
         target.what.into(),
@@ -96,12 +96,16 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             note: best.unwrap_or_default().into(),
         }
     };
+    // Each event is to be shown.
+    let all_shown = |row: &str| results.of(row).is_some_and(|row| row.lost == 0);
     let to_opensnoop = |what, row: &str| Target {
         what,
-        measured: results.estimate(|sample| {
-            let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
-            Some(ratio * 100.0)
-        }),
+        measured: results
+            .estimate(|sample| {
+                let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
+                Some(ratio * 100.0)
+            })
+            .filter(|_| all_shown(row)),
         limit: 12.5,
         unit: " % of opensnoop",
         note: String::new(),
@@ -125,10 +129,12 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     };
     let exec = |what, row: &str| Target {
         what,
-        measured: results.estimate(|sample| {
-            let untraced = sample.ns(UNTRACED, Work::Exec)?;
-            Some(sample.added(row, Work::Exec)? / untraced * 100.0)
-        }),
+        measured: results
+            .estimate(|sample| {
+                let untraced = sample.ns(UNTRACED, Work::Exec)?;
+                Some(sample.added(row, Work::Exec)? / untraced * 100.0)
+            })
+            .filter(|_| all_shown(row)),
         limit: 5.0,
         unit: " %",
         note: String::new(),

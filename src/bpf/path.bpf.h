@@ -233,6 +233,7 @@ static __always_inline u32 hello_path(struct hello_here *here, u32 slot, const s
 	struct hello_path_walk *walk = hello_walk_of(slot);
 	struct path path = {};
 	struct vfsmount *mnt, *root_mnt;
+	u64 known;
 	u32 at, i;
 
 	if (!walk || !task)
@@ -245,7 +246,10 @@ static __always_inline u32 hello_path(struct hello_here *here, u32 slot, const s
 	walk->root = HELLO_READ_OF(here, task, fs, root.dentry);
 	root_mnt = HELLO_READ_OF(here, task, fs, root.mnt);
 	walk->root_mnt = root_mnt;
-	if (here && mnt == root_mnt)
+	/* Compared as a number, lest the compiler load by the equal `mnt`, which is one. */
+	known = (u64)root_mnt;
+	barrier_var(known);
+	if (here && (u64)mnt == known)
 		walk->top = root_mnt->mnt_root;
 	else
 		walk->top = BPF_CORE_READ(mnt, mnt_root);
