@@ -5,7 +5,7 @@
 //!     hello-bench --bench [ROW]...    measures; only rows whose names contain one of the words
 //!     hello-bench [TEST]...           tests of the benchmark itself, none of them of speed
 //!
-//! `HELLO_BENCH_ROUNDS` (15), `HELLO_BENCH_MILLIS` (25) for the shortest loops, `HELLO_BENCH_SECONDS`
+//! `HELLO_BENCH_ROUNDS` (13), `HELLO_BENCH_MILLIS` (10) for the shortest loops, `HELLO_BENCH_SECONDS`
 //! (30) for each storm; `HELLO_BLESS=1` renews docs/performance.md.
 
 mod doc;
@@ -102,8 +102,8 @@ fn bench(words: &[String]) -> Result<()> {
         words.is_empty() || named || row.name == UNTRACED
     };
     let rows: Vec<&'static Row> = ROWS.iter().filter(wanted).collect();
-    let rounds = number("HELLO_BENCH_ROUNDS", 15)?;
-    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 25)?);
+    let rounds = number("HELLO_BENCH_ROUNDS", 13)?;
+    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 10)?);
     let storm = Duration::from_secs(number("HELLO_BENCH_SECONDS", 30)?);
 
     let place = Place::prepare()?;

@@ -39,8 +39,8 @@ const QUIET_TURNS: f64 = 0.25;
 fn scale_and_loops(work: Work) -> (u32, u64) {
     match work {
         Work::Getppid => (1, 12),
-        Work::Open | Work::FailingOpen | Work::Mix => (2, 12),
-        Work::Exec => (8, 5),
+        Work::Open | Work::FailingOpen | Work::Mix => (3, 10),
+        Work::Exec => (12, 5),
     }
 }
 
