@@ -74,9 +74,9 @@ fn add(rounds: &mut Rounds, round: usize, value: f64) {
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
     /// For each workload its turns, nanoseconds of a unit.
-    turns: BTreeMap<Work, Rounds>,
+    pub(crate) turns: BTreeMap<Work, Rounds>,
     /// From its start until attached, milliseconds.
-    starts: Rounds,
+    pub(crate) starts: Rounds,
     pub(crate) memory: Memory,
     /// Events that it says it lost.
     pub(crate) lost: u64,

@@ -91,10 +91,14 @@ fn each_row_has_a_figure(place: &Place) -> Result<()> {
         let why = measured.and_then(|measured| measured.why.as_deref());
         ensure!(why.is_none(), "{}: {}", row.name, why.unwrap_or_default());
         for work in row.works {
+            let turns = measured.and_then(|measured| measured.turns.get(work));
+            same!(turns.map(|turns| turns.concat().len()), Some(row.times));
             let ns = bench.results.whole(|sample| sample.ns(row.name, *work));
             ensure!(ns.is_some_and(|ns| ns > 0.0), "{}: {ns:?}", row.name);
         }
         if matches!(row.tracing, Tracing::Hello(_)) {
+            let starts = measured.map(|measured| measured.starts.concat().len());
+            same!(starts, Some(row.times));
             let start = bench.results.whole(|sample| sample.start(row.name));
             ensure!(start.is_some_and(|ms| ms > 0.0), "{}: {start:?}", row.name);
             let memory = measured.map(|measured| measured.memory).unwrap_or_default();
