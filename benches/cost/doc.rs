@@ -10,6 +10,7 @@ use anyhow::Result;
 
 use crate::place::Place;
 use crate::tracer::Floor;
+use crate::turn::Quiet;
 
 const FILE: &str = "docs/performance.md";
 const BEGIN: &str = "<!-- figures: written by `HELLO_BLESS=1 make bench` -->\n";
@@ -32,8 +33,8 @@ pub(crate) fn renew(figures: &str) -> Result<()> {
     fs::write(FILE, text).context(FILE)
 }
 
-/// Which kernel, machine, compilers and peers.
-pub(crate) fn machine(place: &Place, rounds: u64) -> String {
+/// Which kernel, machine, compilers and peers, and how quiet it was.
+pub(crate) fn machine(place: &Place, rounds: u64, quiet: &Quiet) -> String {
     let kernel = match nix::sys::utsname::uname() {
         Ok(uname) => {
             let release = uname.release().to_string_lossy().into_owned();
@@ -62,10 +63,11 @@ pub(crate) fn machine(place: &Place, rounds: u64) -> String {
     let packages: Vec<String> = packages.into_iter().filter_map(version).collect();
     format!(
         "{kernel}, {model}, {} CPUs, workloads on one of them; {}, by clang {clang} and rustc {rustc}; \
-         {}. {rounds} rounds.\n",
+         {}. {rounds} rounds, {:.0} % of the loops undisturbed.\n",
         place.cpus,
         hello(place),
         packages.join(", "),
+        quiet.share().unwrap_or_default() * 100.0,
     )
 }
 

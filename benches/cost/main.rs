@@ -5,7 +5,7 @@
 //!     hello-bench --bench [ROW]...    measures; only rows whose names contain one of the words
 //!     hello-bench [TEST]...           tests of the benchmark itself, none of them of speed
 //!
-//! `HELLO_BENCH_ROUNDS` (13), `HELLO_BENCH_MILLIS` (10) for the shortest loops, `HELLO_BENCH_SECONDS`
+//! `HELLO_BENCH_ROUNDS` (25), `HELLO_BENCH_MILLIS` (40) for the shortest turns, `HELLO_BENCH_SECONDS`
 //! (30) for each storm; `HELLO_BLESS=1` renews docs/performance.md.
 
 mod doc;
@@ -19,6 +19,7 @@ mod stats;
 mod storm;
 mod targets;
 mod tracer;
+mod turn;
 mod workload;
 
 use std::env;
@@ -43,7 +44,7 @@ use crate::rows::ROWS;
 use crate::rows::Row;
 use crate::rows::Tracing;
 use crate::rows::UNTRACED;
-use crate::workload::Length;
+use crate::turn::Length;
 
 fn main() -> ExitCode {
     // Ignored where a script started this in the background; tracers would inherit it,
@@ -102,13 +103,14 @@ fn bench(words: &[String]) -> Result<()> {
         words.is_empty() || named || row.name == UNTRACED
     };
     let rows: Vec<&'static Row> = ROWS.iter().filter(wanted).collect();
-    let rounds = number("HELLO_BENCH_ROUNDS", 13)?;
-    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 10)?);
+    let rounds = number("HELLO_BENCH_ROUNDS", 25)?;
+    let length = Length::Time(millis("HELLO_BENCH_MILLIS", 40)?);
     let storm = Duration::from_secs(number("HELLO_BENCH_SECONDS", 30)?);
 
     let place = Place::prepare()?;
     warn_of_others();
     let mut bench = Bench::prepare(&place)?;
+    bench.look_around(length)?;
     for round in 0..usize::try_from(rounds)? {
         eprintln!("hello-bench: round {} of {rounds}", round + 1);
         bench.round(round, &rows, length)?;
@@ -127,7 +129,7 @@ fn bench(words: &[String]) -> Result<()> {
     };
     let text = format!(
         "{}\n### Targets\n\n{}\n{}",
-        doc::machine(&place, rounds),
+        doc::machine(&place, rounds, &bench.quiet),
         targets::table(&bench.results, &storms, &other),
         report::all(&bench.results, &rows, &storms),
     );

@@ -23,47 +23,22 @@ use crate::tracer;
 use crate::tracer::Floor;
 use crate::tracer::Memory;
 use crate::tracer::Tracer;
-use crate::workload::Length;
+use crate::turn::Length;
+use crate::turn::Quiet;
+use crate::turn::Turn;
 use crate::workload::Work;
 use crate::workload::Workload;
-
-/// The figure of a turn is what a tenth of its loops stay below: what others on the host do
-/// beside them makes loops slower by a third, for some tenths of a second each time, or for
-/// a whole turn, so that the figure of a row is again one of the lower (QUIET_TURNS).
-const QUIET_LOOPS: f64 = 0.1;
-const QUIET_TURNS: f64 = 0.25;
-
-/// How long the loops of a turn are, in units of the setting, and how many. hello reads
-/// events when so many wait, of storms some sixty times a second, or 100 ms after it last
-/// did: that is to be in each loop, not only in some.
-fn scale_and_loops(work: Work) -> (u32, u64) {
-    match work {
-        Work::Getppid => (1, 12),
-        Work::Open | Work::FailingOpen | Work::Mix => (3, 10),
-        Work::Exec => (12, 5),
-    }
-}
 
 /// hello's line when it is attached ends in the kernel's name.
 pub(crate) const HELLO_READY: Ready = Ready::Says(", Linux ");
 
-/// A turn of a workload: nanoseconds of a unit.
-pub(crate) fn turn(work: Work, workload: &mut Workload, length: Length) -> Result<f64> {
-    let (scale, loops) = scale_and_loops(work);
-    let length = match (work, length) {
-        // An exec takes so long that fewer do.
-        (Work::Exec, Length::Count(count)) => Length::Count(count.div_ceil(50)),
-        (_, Length::Count(count)) => Length::Count(count),
-        (_, Length::Time(time)) => Length::Time(time * scale),
-    };
-    let loops = workload.loops(length, loops)?;
-    stats::quantile(&loops, QUIET_LOOPS).context("no loops")
-}
+/// Of each workload of a row a turn, if the core was undisturbed.
+type Turns = Vec<Option<Turn>>;
 
 /// For each round what was measured in it.
-type Rounds = Vec<Vec<f64>>;
+type Rounds<T> = Vec<Vec<T>>;
 
-fn add(rounds: &mut Rounds, round: usize, value: f64) {
+fn add<T: Clone>(rounds: &mut Rounds<T>, round: usize, value: T) {
     if rounds.len() <= round {
         rounds.resize(round + 1, Vec::new());
     }
@@ -73,10 +48,10 @@ fn add(rounds: &mut Rounds, round: usize, value: f64) {
 /// What was measured of a row.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
-    /// For each workload its turns, nanoseconds of a unit.
-    pub(crate) turns: BTreeMap<Work, Rounds>,
+    /// For each workload its turns.
+    pub(crate) turns: BTreeMap<Work, Rounds<Turn>>,
     /// From its start until attached, milliseconds.
-    pub(crate) starts: Rounds,
+    pub(crate) starts: Rounds<f64>,
     pub(crate) memory: Memory,
     /// Events that it says it lost.
     pub(crate) lost: u64,
@@ -100,10 +75,21 @@ impl Results {
         self.rows.entry(row).or_default()
     }
 
-    pub(crate) fn note(&mut self, row: &'static str, work: Work, round: usize, ns: f64) {
+    pub(crate) fn note(&mut self, row: &'static str, work: Work, round: usize, turn: Turn) {
         self.rounds = self.rounds.max(round + 1);
         let turns = self.entry(row).turns.entry(work).or_default();
-        add(turns, round, ns);
+        add(turns, round, turn);
+    }
+
+    /// Leaves out the turns that were not as undisturbed as later ones have been.
+    pub(crate) fn keep_quiet(&mut self, limit: f64) {
+        let all = self
+            .rows
+            .values_mut()
+            .flat_map(|row| row.turns.values_mut());
+        for round in all.flatten() {
+            round.retain(|turn| turn.yardstick <= limit);
+        }
     }
 
     /// What comes of all rounds.
@@ -138,15 +124,17 @@ impl Sample<'_> {
         self.results.of(row).filter(|row| row.why.is_none())
     }
 
-    fn values(self, all: &Rounds) -> Vec<f64> {
+    /// The median of all, of a turn or a start one number each.
+    fn median<T>(self, all: &Rounds<T>, number: impl Fn(&T) -> f64) -> Option<f64> {
         let rounds = self.rounds.iter().filter_map(|round| all.get(*round));
-        rounds.flatten().copied().collect()
+        let numbers: Vec<f64> = rounds.flatten().map(number).collect();
+        stats::quantile(&numbers, 0.5)
     }
 
     /// Nanoseconds of a unit.
     pub(crate) fn ns(self, row: &str, work: Work) -> Option<f64> {
         let turns = self.measured(row)?.turns.get(&work)?;
-        stats::quantile(&self.values(turns), QUIET_TURNS)
+        self.median(turns, |turn| turn.ns)
     }
 
     /// Of these, what is more than untraced.
@@ -167,7 +155,7 @@ impl Sample<'_> {
 
     /// Milliseconds from its start until attached.
     pub(crate) fn start(self, row: &str) -> Option<f64> {
-        stats::quantile(&self.values(&self.measured(row)?.starts), 0.5)
+        self.median(&self.measured(row)?.starts, |start| *start)
     }
 }
 
@@ -177,6 +165,7 @@ pub(crate) struct Bench<'a> {
     pub(crate) place: &'a Place,
     pub(crate) workloads: BTreeMap<Work, Workload>,
     pub(crate) results: Results,
+    pub(crate) quiet: Quiet,
 }
 
 impl<'a> Bench<'a> {
@@ -188,7 +177,19 @@ impl<'a> Bench<'a> {
             place,
             workloads: workloads.collect::<Result<_>>()?,
             results: Results::default(),
+            quiet: Quiet::default(),
         })
+    }
+
+    /// Turns that are not noted: by them the first round knows an undisturbed core.
+    pub(crate) fn look_around(&mut self, length: Length) -> Result<()> {
+        let work = Work::Getppid;
+        let workload = self.workloads.get_mut(&work).context("no such workload")?;
+        for _ in 0..30 {
+            self.quiet.turn(work, workload, length)?;
+        }
+        self.quiet.learn();
+        Ok(())
     }
 
     /// All rows once, or as often as they say.
@@ -214,8 +215,10 @@ impl<'a> Bench<'a> {
             }
             match self.turns(row, round, length) {
                 Ok(turns) => {
-                    for (work, ns) in row.works.iter().zip(turns) {
-                        self.results.note(row.name, *work, round, ns);
+                    for (work, turn) in row.works.iter().zip(turns) {
+                        if let Some(turn) = turn {
+                            self.results.note(row.name, *work, round, turn);
+                        }
                     }
                 }
                 Err(error) => {
@@ -225,11 +228,14 @@ impl<'a> Bench<'a> {
                 }
             }
         }
+        if let Some(limit) = self.quiet.learn() {
+            self.results.keep_quiet(limit);
+        }
         Ok(())
     }
 
     /// A turn of each of the row's workloads under its tracer.
-    fn turns(&mut self, row: &'static Row, round: usize, length: Length) -> Result<Vec<f64>> {
+    fn turns(&mut self, row: &'static Row, round: usize, length: Length) -> Result<Turns> {
         match &row.tracing {
             Tracing::Nothing => self.works(row, length),
             Tracing::Floor(programs) => {
@@ -282,7 +288,7 @@ impl<'a> Bench<'a> {
         length: Length,
         tracer: Tracer,
         proof: Option<&str>,
-    ) -> Result<(Vec<f64>, String)> {
+    ) -> Result<(Turns, String)> {
         let turns = self.works(row, length)?;
         let (start, memory) = (tracer.attached_after, tracer.memory());
         let end = tracer.stop()?;
@@ -298,10 +304,10 @@ impl<'a> Bench<'a> {
         Ok((turns, end.said))
     }
 
-    fn works(&mut self, row: &Row, length: Length) -> Result<Vec<f64>> {
+    fn works(&mut self, row: &Row, length: Length) -> Result<Turns> {
         let turn = |work: &Work| {
             let workload = self.workloads.get_mut(work).context("no such workload")?;
-            turn(*work, workload, length)
+            self.quiet.turn(*work, workload, length)
         };
         row.works.iter().map(turn).collect()
     }

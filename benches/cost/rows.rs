@@ -10,6 +10,7 @@ use crate::workload::Work::FailingOpen;
 use crate::workload::Work::Getppid;
 use crate::workload::Work::Mix;
 use crate::workload::Work::Open;
+use crate::workload::Work::RefusedOpen;
 
 /// What a row's tracer is.
 #[derive(Debug)]
@@ -152,7 +153,11 @@ pub(crate) const ROWS: &[Row] = &[
         times: 4,
     },
     floor(ENTER, &["floor_enter"], &[Getppid, Mix]),
-    floor(EXIT, &["floor_exit"], &[Getppid, Open, FailingOpen, Mix]),
+    floor(
+        EXIT,
+        &["floor_exit"],
+        &[Getppid, RefusedOpen, Open, FailingOpen, Mix],
+    ),
     floor(BOTH, &["floor_enter", "floor_exit"], &[Getppid, Open, Mix]),
     floor(
         CLOCK,
@@ -217,7 +222,7 @@ pub(crate) const ROWS: &[Row] = &[
         "hello file -p OTHER",
         Job::None,
         EXIT,
-        &[Getppid, Open],
+        &[Getppid, RefusedOpen, Open],
         &["--mode", "file", "-p", "{other}"],
     ),
     hello(

@@ -24,7 +24,12 @@ use crate::stats;
 use crate::stats::Estimate;
 use crate::storm;
 use crate::targets;
-use crate::workload::Length;
+use crate::turn;
+use crate::turn::Length;
+use crate::turn::Loop;
+use crate::turn::Quiet;
+use crate::turn::Turn;
+use crate::workload;
 use crate::workload::Work;
 
 type Test = fn() -> Result<()>;
@@ -42,6 +47,8 @@ pub(crate) fn units() -> Vec<Trial> {
         ("units::quantiles", quantiles),
         ("units::figures", figures),
         ("units::losses", losses),
+        ("units::loops", loops),
+        ("units::quiet", quiet),
         ("units::ratios", ratios),
         ("units::intervals", intervals),
         ("units::tables", tables),
@@ -154,12 +161,64 @@ fn losses() -> Result<()> {
     Ok(())
 }
 
+fn loops() -> Result<()> {
+    let loops = workload::parse("100 5.0 100 6.0 150\n", 2.0)?;
+    let numbers: Vec<(f64, f64)> = loops.iter().map(|one| (one.ns, one.yardstick)).collect();
+    same!(numbers, [(2.5, 100.0), (3.0, 150.0)]);
+    ensure!(workload::parse("100 5.0\n", 1.0).is_err());
+    ensure!(workload::parse("100 x 100\n", 1.0).is_err());
+    // The last was interrupted.
+    let figure = turn::figure(&workload::parse("1 10 2 10 3 13 2 40 9", 1.0)?);
+    same!(figure.map(|turn| turn.ns), Some(11.0));
+    same!(figure.map(|turn| turn.yardstick), Some(3.0));
+    ensure!(turn::figure(&[]).is_none());
+    Ok(())
+}
+
+/// One loop that nobody could have made, 30 on an undisturbed core, 69 beside another.
+fn quiet() -> Result<()> {
+    let mut quiet = Quiet::default();
+    let loops: Vec<Loop> = (0..100)
+        .map(|at| Loop {
+            ns: 1.0,
+            yardstick: match at {
+                0 => 70.0,
+                1..=30 => 100.0 + f64::from(at) / 100.0,
+                _ => 130.0,
+            },
+        })
+        .collect();
+    same!(quiet.take(loops.clone()).len(), 100);
+    let limit = quiet.learn().unwrap_or_default();
+    ensure!((101.0..104.0).contains(&limit), "{limit}");
+    same!(quiet.share(), Some(0.31));
+    same!(quiet.take(loops).len(), 31);
+
+    let mut results = example();
+    let value =
+        |results: &Results| results.whole(|sample| sample.ns("hello syscount", Work::Getppid));
+    let turn = |ns, yardstick| Turn { ns, yardstick };
+    for round in 0..40 {
+        results.note("hello syscount", Work::Getppid, round, turn(900.0, 130.0));
+    }
+    same!(value(&results), Some(900.0));
+    results.keep_quiet(limit);
+    same!(value(&results), Some(94.0));
+    Ok(())
+}
+
 /// Sixteen rounds, of which four are disturbed.
 fn example() -> Results {
     let mut results = Results::default();
     for round in 0..16 {
         let slower = if round % 4 == 1 { 100.0 } else { 0.0 };
-        let mut note = |row, ns| results.note(row, Work::Getppid, round, ns + slower);
+        let mut note = |row, ns| {
+            let turn = Turn {
+                ns: ns + slower,
+                yardstick: 1.0,
+            };
+            results.note(row, Work::Getppid, round, turn);
+        };
         note(rows::UNTRACED, 72.0);
         note(rows::ENTER, 92.0);
         note("hello syscount", 94.0);

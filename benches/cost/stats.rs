@@ -26,8 +26,7 @@ pub(crate) struct Estimate {
     pub(crate) high: f64,
 }
 
-/// Of fewer rounds the interval would be too narrow: the lower quartile of all there could
-/// be lies below each of 12 with a probability of 3 %.
+/// Of fewer rounds, drawn anew, the interval would be too narrow.
 const ENOUGH: usize = 13;
 
 /// How often rounds are drawn anew, and the share of what comes of it that is left out at

@@ -95,14 +95,14 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
     let mut workload = Workload::start(Work::Open, place)?;
     let mut command = Command::new(file);
     command.args(options).args(["-u", &UID.to_string()]);
-    // Asked untraced; how long a part of the storm takes does not matter.
-    let part = workload.operations_in(Duration::from_millis(50))?;
+    // How long a part of the storm takes does not matter.
+    let part = 20_000;
     let tracer = Tracer::start(command, ready, place)?;
     let begin = Instant::now();
     let mut opens = 0;
     while begin.elapsed() < time {
-        workload.run(part)?;
-        opens += part;
+        workload.loops(part, 1)?;
+        opens += u64::from(part);
     }
     let seconds = begin.elapsed().as_secs_f64();
     let memory = tracer::mebibytes(tracer.memory().process);

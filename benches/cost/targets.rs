@@ -190,7 +190,7 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
         to_floor(
             "selection by pid, file, not selected",
             "hello file -p OTHER",
-            Work::Open,
+            Work::RefusedOpen,
             1.15,
         ),
         to_opensnoop("file, every open to a file as text", "hello file, text"),

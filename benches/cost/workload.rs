@@ -21,10 +21,12 @@ use nix::unistd::Pid;
 
 use crate::place::Place;
 use crate::place::UID;
+use crate::turn::Loop;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Work {
     Getppid,
+    RefusedOpen,
     Open,
     FailingOpen,
     Exec,
@@ -32,8 +34,9 @@ pub(crate) enum Work {
 }
 
 impl Work {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Getppid,
+        Self::RefusedOpen,
         Self::Open,
         Self::FailingOpen,
         Self::Exec,
@@ -44,6 +47,7 @@ impl Work {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Getppid => "getppid",
+            Self::RefusedOpen => "refused_open",
             Self::Open => "open",
             Self::FailingOpen => "failing_open",
             Self::Exec => "exec",
@@ -55,6 +59,7 @@ impl Work {
     pub(crate) fn unit(self) -> &'static str {
         match self {
             Self::Getppid => "one getppid",
+            Self::RefusedOpen => "one open that is refused for its flags",
             Self::Open => "one open with its close",
             Self::FailingOpen => "one open of a file that is not there",
             Self::Exec => "one vfork, exec and wait of a static program that does nothing",
@@ -69,22 +74,13 @@ impl Work {
 
     /// Operations to warm up by, and to learn how long one takes; few where a tracer
     /// may make milliseconds of one.
-    fn first(self) -> u64 {
+    fn first(self) -> u32 {
         match self {
             Self::Exec => 20,
             Self::Mix => 100,
             _ => 1000,
         }
     }
-}
-
-/// How long a workload runs for one loop.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Length {
-    /// As many operations as fit into a time.
-    Time(Duration),
-    /// So many operations.
-    Count(u64),
 }
 
 /// A workload at work, or waiting for it.
@@ -100,7 +96,7 @@ impl Workload {
     pub(crate) fn start(work: Work, place: &Place) -> Result<Self> {
         let mut command = Command::new(place.path(work.name()));
         match work {
-            Work::Getppid => &mut command,
+            Work::Getppid | Work::RefusedOpen => &mut command,
             Work::Open => command.arg(place.file()),
             Work::FailingOpen => command.arg(place.missing()),
             Work::Exec => command.arg(place.path("true")),
@@ -129,41 +125,34 @@ impl Workload {
         self.child.id()
     }
 
-    /// So many operations; returns the nanoseconds of one of its units.
-    pub(crate) fn run(&mut self, operations: u64) -> Result<f64> {
-        writeln!(self.stdin, "{operations}")?;
+    /// So many loops of so many operations each.
+    pub(crate) fn loops(&mut self, operations: u32, loops: u32) -> Result<Vec<Loop>> {
+        writeln!(self.stdin, "{operations} {loops}")?;
         let mut line = String::new();
         self.stdout.read_line(&mut line)?;
         let name = self.work.name();
         ensure!(!line.is_empty(), "the workload {name} has ended");
-        let one: f64 = line
-            .trim()
-            .parse()
-            .with_context(|| format!("{name}: {line:?}"))?;
-        Ok(one / self.work.units())
+        parse(&line, self.work.units()).with_context(|| format!("{name}: {line:?}"))
     }
 
-    /// So many loops: nanoseconds of a unit in each.
-    pub(crate) fn loops(&mut self, length: Length, loops: u64) -> Result<Vec<f64>> {
-        let operations = match length {
-            Length::Count(operations) => operations,
-            Length::Time(time) => self.operations_in(time)?,
-        };
-        (0..loops).map(|_| self.run(operations)).collect()
+    /// What an operation takes, after some to warm up.
+    pub(crate) fn operation(&mut self) -> Result<Duration> {
+        let loops = self.loops(self.work.first(), 1)?;
+        let ns: f64 = loops.iter().map(|one| one.ns).sum();
+        Ok(Duration::from_secs_f64(ns * self.work.units() / 1e9))
     }
+}
 
-    /// How many operations take about so long.
-    pub(crate) fn operations_in(&mut self, time: Duration) -> Result<u64> {
-        let first = self.work.first();
-        let one = self.run(first)? * self.work.units();
-        #[expect(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "a count"
-        )]
-        let fit = (time.as_secs_f64() * 1e9 / one) as u64;
-        Ok(fit.max(first))
-    }
+/// The yardstick, then of each loop the time of an operation and of the yardstick after it.
+pub(crate) fn parse(line: &str, units: f64) -> Result<Vec<Loop>> {
+    let numbers: Result<Vec<f64>, _> = line.split_whitespace().map(str::parse).collect();
+    let numbers = numbers?;
+    ensure!(numbers.len() % 2 == 1, "not of each loop two numbers");
+    let loops = numbers.windows(3).step_by(2).map(|part| Loop {
+        ns: part[1] / units,
+        yardstick: part[0].max(part[2]),
+    });
+    Ok(loops.collect())
 }
 
 impl Drop for Workload {
