@@ -29,6 +29,9 @@ use anyhow::Result;
 use libtest_mimic::Arguments;
 use libtest_mimic::Failed;
 use libtest_mimic::Trial;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::Signal;
+use nix::sys::signal::signal;
 use nix::unistd::Uid;
 
 use crate::ground::Ground;
@@ -67,6 +70,9 @@ fn main() -> ExitCode {
         let marked = ground::mark(&words[2..]);
         return ExitCode::from(u8::from(marked.is_err()));
     }
+    // Ignored where a script started this in the background; tracers would inherit it, and not stop.
+    // SAFETY: the default action runs no code of this program.
+    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) };
     let mut arguments = Arguments::from_args();
     // One at a time: all use the same user.
     arguments.test_threads = Some(1);

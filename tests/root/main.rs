@@ -39,6 +39,9 @@ use nix::mount::MsFlags;
 use nix::mount::mount;
 use nix::sched::CloneFlags;
 use nix::sched::unshare;
+use nix::sys::signal::SigHandler;
+use nix::sys::signal::Signal;
+use nix::sys::signal::signal;
 use nix::unistd::Uid;
 
 fn main() -> ExitCode {
@@ -46,6 +49,9 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "workload") {
         workload::run(&words[2..]);
     }
+    // Ignored where a script started this in the background; hello's COMMAND would inherit it.
+    // SAFETY: the default action runs no code of this program.
+    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) };
     let mut arguments = Arguments::from_args();
     // One at a time: the tests look at what the kernel has loaded, and at sums.
     arguments.test_threads = Some(1);
