@@ -67,7 +67,7 @@ pub(crate) fn machine(place: &Place, rounds: u64, quiet: &Quiet) -> String {
         place.cpus,
         hello(place),
         packages.join(", "),
-        quiet.share().unwrap_or_default() * 100.0,
+        quiet.share() * 100.0,
     )
 }
 

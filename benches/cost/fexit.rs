@@ -28,23 +28,22 @@ const MARK: &str = "bench: fexit";
 const FEXIT: &str = "hello file by fexit";
 
 /// Untraced and traced in turns; the line of figures.
-pub(crate) fn measure(place: &Place) -> Result<String> {
+pub(crate) fn measure(place: &Place, quiet: &mut Quiet) -> Result<String> {
     let mut workload = Workload::start(Work::Getppid, place)?;
-    let length = Length::Time(Duration::from_millis(20));
-    let mut quiet = Quiet::default();
-    // Whoever else uses the host is not in a clock that counts instructions.
-    let mut turn = || {
-        let turn = quiet.turn(Work::Getppid, &mut workload, length)?;
-        turn.context("no loops")
-    };
+    let length = Length::Time(Duration::from_millis(200));
     let uid = UID.to_string();
     let mut results = Results::default();
+    let mut note = |row, round| {
+        let turn = quiet.turn(Work::Getppid, &mut workload, length)?;
+        results.note(row, Work::Getppid, round, turn);
+        anyhow::Ok(())
+    };
     for round in 0..15 {
-        results.note(UNTRACED, Work::Getppid, round, turn()?);
+        note(UNTRACED, round)?;
         let mut command = Command::new(&place.hello);
         command.args(["--mode", "file", "--attach", "fentry", "-u", &uid]);
         let tracer = Tracer::start(command, HELLO_READY, place)?;
-        results.note(FEXIT, Work::Getppid, round, turn()?);
+        note(FEXIT, round)?;
         tracer.stop()?;
     }
     let untraced = |sample: Sample<'_>| sample.ns(UNTRACED, Work::Getppid);
@@ -78,8 +77,8 @@ pub(crate) fn parse(text: &str) -> Option<(Estimate, String)> {
 
 /// Measured here, or, where the kernel has no trampolines, what `make bench-vm` has left
 /// beside this binary.
-pub(crate) fn here_or_kept(place: &Place) -> Option<(Estimate, String)> {
-    if let Ok(line) = measure(place) {
+pub(crate) fn here_or_kept(place: &Place, quiet: &mut Quiet) -> Option<(Estimate, String)> {
+    if let Ok(line) = measure(place, quiet) {
         return parse(&line);
     }
     let file = std::env::current_exe()

@@ -45,6 +45,7 @@ use crate::rows::Row;
 use crate::rows::Tracing;
 use crate::rows::UNTRACED;
 use crate::turn::Length;
+use crate::workload::Work;
 
 fn main() -> ExitCode {
     // Ignored where a script started this in the background; tracers would inherit it,
@@ -125,7 +126,7 @@ fn bench(words: &[String]) -> Result<()> {
         size: fs::metadata(&place.hello)
             .ok()
             .map(|file| file.len() as f64),
-        fexit: fexit::here_or_kept(&place),
+        fexit: fexit::here_or_kept(&place, &mut bench.quiet),
     };
     let text = format!(
         "{}\n### Targets\n\n{}\n{}",
@@ -136,8 +137,13 @@ fn bench(words: &[String]) -> Result<()> {
     println!("{text}");
     // A peer may be missing; a figure of hello's own may not.
     let missing = rows.iter().filter(|row| {
-        let why = bench.results.of(row.name).and_then(|row| row.why.as_ref());
-        why.is_some() && !matches!(row.tracing, Tracing::Peer(_))
+        let has = |work: &Work| {
+            bench
+                .results
+                .whole(|sample| sample.ns(row.name, *work))
+                .is_some()
+        };
+        !matches!(row.tracing, Tracing::Peer(_)) && !row.works.iter().all(has)
     });
     let missing: Vec<&str> = missing.map(|row| row.name).collect();
     ensure!(missing.is_empty(), "no figures of {}", missing.join(", "));

@@ -75,10 +75,13 @@ impl Results {
         self.rows.entry(row).or_default()
     }
 
-    pub(crate) fn note(&mut self, row: &'static str, work: Work, round: usize, turn: Turn) {
+    /// Notes a turn, if there was one.
+    pub(crate) fn note(&mut self, row: &'static str, work: Work, round: usize, turn: Option<Turn>) {
         self.rounds = self.rounds.max(round + 1);
         let turns = self.entry(row).turns.entry(work).or_default();
-        add(turns, round, turn);
+        if let Some(turn) = turn {
+            add(turns, round, turn);
+        }
     }
 
     /// Leaves out the turns that were not as undisturbed as later ones have been.
@@ -135,6 +138,12 @@ impl Sample<'_> {
     pub(crate) fn ns(self, row: &str, work: Work) -> Option<f64> {
         let turns = self.measured(row)?.turns.get(&work)?;
         self.median(turns, |turn| turn.ns)
+    }
+
+    /// The share of loops that count.
+    pub(crate) fn kept(self, row: &str, work: Work) -> Option<f64> {
+        let turns = self.measured(row)?.turns.get(&work)?;
+        self.median(turns, |turn| turn.kept)
     }
 
     /// Of these, what is more than untraced.
@@ -216,9 +225,7 @@ impl<'a> Bench<'a> {
             match self.turns(row, round, length) {
                 Ok(turns) => {
                     for (work, turn) in row.works.iter().zip(turns) {
-                        if let Some(turn) = turn {
-                            self.results.note(row.name, *work, round, turn);
-                        }
+                        self.results.note(row.name, *work, round, turn);
                     }
                 }
                 Err(error) => {

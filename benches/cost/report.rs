@@ -16,16 +16,27 @@ use crate::storm::Storm;
 use crate::tracer::mebibytes;
 use crate::workload::Work;
 
+/// Why a row that attached has no figure of a workload.
+const DISTURBED: &str = "the core was never undisturbed for long enough";
+
 pub(crate) const NOTHING: &str = "–";
 
-/// The cheapest peer of a job: its name, and what it added.
+/// The cheapest peer of a job: its name, and what it added. `None` if one that attached has
+/// no figure: it might be the cheapest.
 pub(crate) fn best_peer(results: &Results, job: Job, work: Work) -> Option<(&'static str, f64)> {
-    ROWS.iter()
+    let attached = |row: &&Row| results.of(row.name).is_some_and(|row| row.why.is_none());
+    let peers: Option<Vec<(&'static str, f64)>> = ROWS
+        .iter()
         .filter(|row| row.job == job && matches!(row.tracing, Tracing::Peer(_)))
-        .filter_map(|row| {
+        .filter(|row| row.works.contains(&work))
+        .filter(attached)
+        .map(|row| {
             let added = results.whole(|sample| sample.added(row.name, work))?;
             Some((row.name, added))
         })
+        .collect();
+    peers?
+        .into_iter()
         .min_by(|one, other| one.1.total_cmp(&other.1))
         // Below nothing is noise, and nothing to divide by.
         .filter(|(_, added)| *added > 0.0)
@@ -94,7 +105,11 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
             let _ = writeln!(missing, "- {}: {why}", row.name);
             continue;
         }
-        let ns = results.whole(|sample| sample.ns(row.name, work));
+        let Some(ns) = results.whole(|sample| sample.ns(row.name, work)) else {
+            let _ = writeln!(missing, "- {}: {DISTURBED}", row.name);
+            continue;
+        };
+        let kept = results.whole(|sample| sample.kept(row.name, work));
         let more = results
             .estimate(|sample| sample.added(row.name, work))
             .filter(|_| row.name != UNTRACED);
@@ -109,11 +124,12 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
         };
         lines.push(vec![
             format!("{}{lost}", row.name),
-            or_nothing(ns, figure),
+            figure(ns),
             or_nothing(more.map(|more| more.value), figure),
             more.map_or_else(|| NOTHING.into(), between),
             or_nothing(floor, ratio),
             or_nothing(peer, ratio),
+            or_nothing(kept, |kept| format!("{:.0} %", kept * 100.0)),
         ]);
     }
     if lines.is_empty() && missing.is_empty() {
@@ -126,6 +142,7 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
         "95 % interval",
         "× floor",
         "× best peer",
+        "kept",
     ];
     let mut text = format!(
         "### {}: {}\n\n{}",

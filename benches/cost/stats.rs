@@ -47,9 +47,13 @@ impl Estimate {
     /// Of so many rounds and, by the bootstrap, its interval: what comes of as many drawn
     /// from these, again and again. `of` is given their numbers.
     pub(crate) fn of(rounds: usize, of: impl Fn(&[usize]) -> Option<f64>) -> Option<Self> {
+        // A round may have none of what it takes.
+        let useful: Vec<usize> = (0..rounds)
+            .filter(|round| of(&[*round]).is_some())
+            .collect();
         let all: Vec<usize> = (0..rounds).collect();
         let value = of(&all)?;
-        if rounds < ENOUGH {
+        if useful.len() < ENOUGH {
             return Some(Self {
                 value,
                 low: f64::NEG_INFINITY,

@@ -188,7 +188,7 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             1.15,
         ),
         to_floor(
-            "selection by pid, file, not selected",
+            "selection by pid, file, an open not selected",
             "hello file -p OTHER",
             Work::RefusedOpen,
             1.15,

@@ -2,7 +2,7 @@
 //! A turn of a workload: its loops, of which those count that had the core for themselves.
 //!
 //! A virtual machine's CPU is a thread of a core, and who runs on the other thread takes a
-//! third of the core's speed, for some milliseconds or for minutes. The workloads tell which
+//! quarter or more of its speed, for some milliseconds or for minutes. The workloads tell which
 //! loops that happened to: beside each they measure by a yardstick, which takes longer then.
 
 use std::time::Duration;
@@ -39,6 +39,8 @@ pub(crate) struct Turn {
     pub(crate) ns: f64,
     /// The longest yardstick beside it, nanoseconds.
     pub(crate) yardstick: f64,
+    /// The share of its loops that were undisturbed and not interrupted.
+    pub(crate) kept: f64,
 }
 
 /// How many loops are asked for at a time.
@@ -71,16 +73,21 @@ fn share(work: Work) -> u32 {
 /// Knows an undisturbed core.
 #[derive(Debug, Default)]
 pub(crate) struct Quiet {
+    /// Since it was last learned what is undisturbed.
     yardsticks: Vec<f64>,
     limit: Option<f64>,
+    /// How many loops there were, and how many of them undisturbed.
+    loops: usize,
+    quiet: usize,
 }
 
 impl Quiet {
-    /// Looks at all yardsticks so far: the shorter ones are those of an undisturbed core.
-    /// Returns how long one may be.
+    /// Looks at the yardsticks since it did so last: the shortest are those of an undisturbed
+    /// core, if shorter ones were never seen. Returns how long one may be.
     pub(crate) fn learn(&mut self) -> Option<f64> {
-        let shortest = stats::quantile(&self.yardsticks, SHORTEST);
-        self.limit = shortest.map(|ns| ns * ALIKE);
+        let shortest = stats::quantile(&std::mem::take(&mut self.yardsticks), SHORTEST);
+        let limits = [self.limit, shortest.map(|ns| ns * ALIKE)];
+        self.limit = limits.into_iter().flatten().reduce(f64::min);
         self.limit
     }
 
@@ -88,17 +95,16 @@ impl Quiet {
     pub(crate) fn take(&mut self, mut loops: Vec<Loop>) -> Vec<Loop> {
         self.yardsticks
             .extend(loops.iter().map(|one| one.yardstick));
+        self.loops += loops.len();
         let limit = self.limit.unwrap_or(f64::INFINITY);
         loops.retain(|one| one.yardstick <= limit);
+        self.quiet += loops.len();
         loops
     }
 
     /// The share of all loops that were undisturbed.
-    pub(crate) fn share(&self) -> Option<f64> {
-        let limit = self.limit?;
-        let quiet = self.yardsticks.iter().filter(|ns| **ns <= limit).count();
-        #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
-        Some(quiet as f64 / self.yardsticks.len() as f64)
+    pub(crate) fn share(&self) -> f64 {
+        share_of(self.quiet, self.loops)
     }
 
     /// A turn; `None` if the core was disturbed all the time.
@@ -116,22 +122,24 @@ impl Quiet {
                 } else {
                     count
                 };
-                return Ok(figure(&workload.loops(operations, 1)?));
+                return Ok(figure(&workload.loops(operations, 1)?, 1));
             }
             Length::Time(time) => time * share(work),
         };
         let one = workload.operation()?;
         let operations = in_time(loop_time(work), one);
         let wanted = in_time(time, one.saturating_mul(operations));
-        let mut quiet = Vec::new();
+        let (mut quiet, mut made) = (Vec::new(), 0);
         for _ in 0..(PATIENCE * wanted).div_ceil(LOOPS) {
-            quiet.extend(self.take(workload.loops(operations, LOOPS)?));
+            let loops = workload.loops(operations, LOOPS)?;
+            made += loops.len();
+            quiet.extend(self.take(loops));
             if quiet.len() >= wanted as usize {
                 break;
             }
         }
         // Of a few loops a figure would be a guess.
-        Ok(figure(&quiet).filter(|_| quiet.len() >= wanted.div_ceil(2) as usize))
+        Ok(figure(&quiet, made).filter(|_| quiet.len() >= wanted.div_ceil(2) as usize))
     }
 }
 
@@ -141,19 +149,21 @@ fn in_time(time: Duration, one: Duration) -> u32 {
     u32::try_from(fit).unwrap_or(u32::MAX).max(1)
 }
 
-/// The mean of all but those loops that were interrupted.
-pub(crate) fn figure(loops: &[Loop]) -> Option<Turn> {
+/// The mean of all but those loops that were interrupted, of so many that were made.
+pub(crate) fn figure(loops: &[Loop], made: usize) -> Option<Turn> {
     let all: Vec<f64> = loops.iter().map(|one| one.ns).collect();
-    let median = stats::quantile(&all, 0.5)?;
-    let kept = loops.iter().filter(|one| one.ns <= INTERRUPTED * median);
-    let (mut sum, mut count, mut yardstick) = (0.0, 0.0, 0.0);
-    for one in kept {
-        sum += one.ns;
-        count += 1.0;
-        yardstick = f64::max(yardstick, one.yardstick);
-    }
+    let limit = INTERRUPTED * stats::quantile(&all, 0.5)?;
+    let kept: Vec<&Loop> = loops.iter().filter(|one| one.ns <= limit).collect();
+    #[expect(clippy::cast_precision_loss, reason = "few loops")]
+    let count = kept.len() as f64;
     Some(Turn {
-        ns: sum / count,
-        yardstick,
+        ns: kept.iter().map(|one| one.ns).sum::<f64>() / count,
+        yardstick: kept.iter().map(|one| one.yardstick).fold(0.0, f64::max),
+        kept: share_of(kept.len(), made),
     })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+fn share_of(some: usize, all: usize) -> f64 {
+    some as f64 / all.max(1) as f64
 }

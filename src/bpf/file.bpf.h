@@ -238,8 +238,9 @@ static __always_inline struct file_slot *file_claim(struct hello_here *here,
 {
 	u32 slots = config.cpus > HELLO_SLOTS ? config.cpus : HELLO_SLOTS;
 	u32 first = bpf_get_smp_processor_id(), try;
+	u32 tries = config.atomic ? FILE_SLOTS_TRIED : 1; /* else: HELLO_OF_CPU */
 
-	for (try = 0; try < FILE_SLOTS_TRIED; try++) {
+	for (try = 0; try < tries; try++) {
 		u32 index = (first + try) % slots;
 		struct file_slot *slot = bpf_map_lookup_elem(&file_slots, &index);
 

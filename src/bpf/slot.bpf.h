@@ -14,8 +14,8 @@ enum {
 };
 
 /*
- * Who tries a slot: several CPUs, or this one alone as long as nothing preempts its
- * programs, for each CPU has one of its own and tries the others' only if that is taken.
+ * Who tries a slot: several CPUs; or, as long as nothing preempts programs, its own CPU
+ * alone, which then tries no other.
  */
 enum hello_slots_of {
 	HELLO_OF_ALL,

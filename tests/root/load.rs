@@ -429,8 +429,8 @@ fn keys(hello: Pid) -> Result<BTreeMap<String, usize>, String> {
 /// nothing that hello kept of them stays in the kernel.
 fn short_lives_leave_nothing() -> Check {
     let [execs, forks, threads, killed] = [
-        scaled(101, 10_007),
-        scaled(211, 39_989),
+        scaled(101, 50_021),
+        scaled(211, 5003),
         scaled(53, 1009),
         scaled(3, 23),
     ];

@@ -120,7 +120,9 @@ pub(super) struct Stats {
     turn: Instant,
     table: Span,
     run: Span,
-    cost: Option<f64>,
+    /// Nanoseconds of the programs, and of the windows, since [`take_cost`](Self::take_cost)
+    /// has told of them.
+    untold: (u64, Duration),
 }
 
 impl Stats {
@@ -153,7 +155,7 @@ impl Stats {
             turn: now,
             table: span.clone(),
             run: span,
-            cost: None,
+            untold: (0, Duration::ZERO),
         };
         stats.open();
         if stats.window.is_some() {
@@ -162,10 +164,16 @@ impl Stats {
         Ok(stats)
     }
 
-    /// The share of one CPU that the programs took in the last window, 1.0 for all of
-    /// it; more where several CPUs run them. `None` if no other has ended since.
+    /// The share of one CPU that the programs took in a window, 1.0 for all of it; more
+    /// where several CPUs run them. `None` if no other has ended since. Windows that tables
+    /// have cut short are told of together: of a few milliseconds it would be chance.
     pub(super) fn take_cost(&mut self) -> Option<f64> {
-        self.cost.take()
+        let (ns, time) = self.untold;
+        if time < WINDOW / 2 {
+            return None;
+        }
+        self.untold = (0, Duration::ZERO);
+        Some(ns as f64 / time.as_nanos() as f64)
     }
 
     /// When [`turn`](Self::turn) has to be called next.
@@ -245,7 +253,8 @@ impl Stats {
         }
         self.table.sampled += time;
         self.run.sampled += time;
-        self.cost = (!time.is_zero()).then(|| all as f64 / time.as_nanos() as f64);
+        self.untold.0 += all;
+        self.untold.1 += time;
         self.turn = began + PERIOD;
     }
 
