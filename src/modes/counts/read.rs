@@ -259,30 +259,28 @@ const PENDING: i32 = hello_count_limits::HELLO_PENDING.0;
 /// What to show of the counters. By error, calls are counted where their result puts
 /// them; those that have none stand beside the successful ones, those in flight only
 /// with `last`, as a later table has them elsewhere.
-pub(super) fn settle(counters: Snapshot, last: bool) -> Result<Snapshot> {
-    let mut settled = Snapshot::new();
-    for (key, mut tally) in counters {
-        let mut at: hello_key = wire::decode(&key)?;
-        let in_flight = tally.calls.saturating_sub(tally.gone + tally.returned);
+pub(super) fn settle(mut counters: Snapshot, last: bool) -> Result<Snapshot> {
+    let mut pending = Vec::new();
+    for (key, tally) in &mut counters {
+        tally.in_flight = tally.calls.saturating_sub(tally.gone + tally.returned);
+        let at: hello_key = wire::decode(key)?;
         if at.error == PENDING {
-            at.error = 0;
-            let in_flight = if last { in_flight } else { 0 };
-            tally = Tally {
-                calls: tally.gone + in_flight,
-                gone: tally.gone,
-                in_flight,
-                ..Tally::default()
-            };
-        } else {
-            tally.in_flight = in_flight;
-        }
-        match settled.entry(bytes(&at)) {
-            std::collections::hash_map::Entry::Vacant(vacant) => _ = vacant.insert(tally),
-            std::collections::hash_map::Entry::Occupied(mut other) => other.get_mut().join(&tally),
+            pending.push((*key, at));
         }
     }
-    settled.retain(|_, tally| tally.calls > 0);
-    Ok(settled)
+    for (key, at) in pending {
+        let tally = counters.remove(&key).unwrap_or_default();
+        let in_flight = if last { tally.in_flight } else { 0 };
+        let successful = bytes(&hello_key { error: 0, ..at });
+        counters.entry(successful).or_default().join(&Tally {
+            calls: tally.gone + in_flight,
+            gone: tally.gone,
+            in_flight,
+            ..Tally::default()
+        });
+    }
+    counters.retain(|_, tally| tally.calls > 0);
+    Ok(counters)
 }
 
 impl Tally {
