@@ -200,7 +200,7 @@ fn quiet() -> Result<()> {
     let limit = quiet.learn().unwrap_or_default();
     same!(limit, 102.0);
     same!(quiet.take(loops).len(), 31);
-    same!(quiet.share(), 1.31 / 2.0);
+    same!(quiet.share(), 0.31);
     // However long nothing else is seen, a disturbed core does not become an undisturbed one.
     quiet.take(beside(130.0, 10_000));
     same!(quiet.learn(), Some(limit));

@@ -193,6 +193,12 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             Work::RefusedOpen,
             1.15,
         ),
+        to_floor(
+            "selection by pid, file, open and close not selected",
+            "hello file -p OTHER",
+            Work::Open,
+            1.15,
+        ),
         to_opensnoop("file, every open to a file as text", "hello file, text"),
         to_opensnoop("file, every open to a file as JSON", "hello file, JSON"),
         Target {

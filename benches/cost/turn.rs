@@ -39,7 +39,7 @@ pub(crate) struct Turn {
     pub(crate) ns: f64,
     /// The longest yardstick beside it, nanoseconds.
     pub(crate) yardstick: f64,
-    /// The share of its loops that were undisturbed and not interrupted.
+    /// The share of its loops that were undisturbed, and not interrupted.
     pub(crate) kept: f64,
 }
 
@@ -76,7 +76,7 @@ pub(crate) struct Quiet {
     /// Since it was last learned what is undisturbed.
     yardsticks: Vec<f64>,
     limit: Option<f64>,
-    /// How many loops there were, and how many of them undisturbed.
+    /// How many loops there were since it was first learned, and how many of them undisturbed.
     loops: usize,
     quiet: usize,
 }
@@ -95,8 +95,10 @@ impl Quiet {
     pub(crate) fn take(&mut self, mut loops: Vec<Loop>) -> Vec<Loop> {
         self.yardsticks
             .extend(loops.iter().map(|one| one.yardstick));
+        let Some(limit) = self.limit else {
+            return loops;
+        };
         self.loops += loops.len();
-        let limit = self.limit.unwrap_or(f64::INFINITY);
         loops.retain(|one| one.yardstick <= limit);
         self.quiet += loops.len();
         loops

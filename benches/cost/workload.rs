@@ -76,9 +76,9 @@ impl Work {
     /// may make milliseconds of one.
     fn first(self) -> u32 {
         match self {
-            Self::Exec => 20,
-            Self::Mix => 100,
-            _ => 1000,
+            Self::Exec => 10,
+            Self::Mix => 40,
+            _ => 400,
         }
     }
 }
@@ -135,11 +135,12 @@ impl Workload {
         parse(&line, self.work.units()).with_context(|| format!("{name}: {line:?}"))
     }
 
-    /// What an operation takes, after some to warm up.
+    /// What an operation takes, after some to warm up, where nothing interrupts it.
     pub(crate) fn operation(&mut self) -> Result<Duration> {
-        let loops = self.loops(self.work.first(), 1)?;
-        let ns: f64 = loops.iter().map(|one| one.ns).sum();
-        Ok(Duration::from_secs_f64(ns * self.work.units() / 1e9))
+        let loops = self.loops(self.work.first(), 3)?;
+        let shortest = loops.iter().map(|one| one.ns).reduce(f64::min);
+        let ns = shortest.context("no loops")? * self.work.units();
+        Ok(Duration::from_secs_f64(ns / 1e9))
     }
 }
 

@@ -44,8 +44,8 @@ const LINGER_TIME: Duration = Duration::from_millis(20);
 
 /// From Linux 6.13 on a task can lose its CPU between the tracepoint of a system call, which
 /// may fault since, and the programs on it (`rcu_tasks_trace` in include/linux/tracepoint.h):
-/// no grace period waits for it. So as long as something was booked while the buffer was
-/// drained it is drained again, so often at most.
+/// no grace period that user space can ask for waits for it. So as long as something was
+/// booked while the buffer was drained it is drained again, so often at most.
 const LATE_LOOKS: usize = 10;
 const LATE_TIME: Duration = Duration::from_millis(5);
 
@@ -303,13 +303,16 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         let object = self.skel.object();
         let map = find_map(object, "hello_ledger")?;
         let mut source = self.source.borrow_mut();
+        let mut ledger = Ledger::read(&map, missed + recursion_misses(object))?;
         for _ in 0..LATE_LOOKS {
-            let before = Ledger::read(&map, 0)?.seen;
             source.woke();
             if let Some(transport) = &self.transport {
                 transport.drain(|record| source.record(record))?;
             }
-            if Ledger::read(&map, 0)?.seen == before {
+            let now = Ledger::read(&map, missed + recursion_misses(object))?;
+            let is_settled = now.seen == ledger.seen;
+            ledger = now;
+            if is_settled {
                 break;
             }
             std::thread::sleep(LATE_TIME);
@@ -318,7 +321,6 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         source.tick(object, true)?;
         source.output().flush();
 
-        let mut ledger = Ledger::read(&map, missed + recursion_misses(object))?;
         let overwritten = source.overwritten(ledger.emitted);
         ledger.emitted -= overwritten.min(ledger.emitted);
         ledger.lost.buffer_full += overwritten;

@@ -49,9 +49,11 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "workload") {
         workload::run(&words[2..]);
     }
-    // Ignored where a script started this in the background; hello's COMMAND would inherit it.
-    // SAFETY: the default action runs no code of this program.
-    let _ = unsafe { signal(Signal::SIGINT, SigHandler::SigDfl) };
+    // Ignored where nohup or a script started this; hello and its COMMAND would inherit it.
+    for ends in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGTERM] {
+        // SAFETY: the default action runs no code of this program.
+        let _ = unsafe { signal(ends, SigHandler::SigDfl) };
+    }
     let mut arguments = Arguments::from_args();
     // One at a time: the tests look at what the kernel has loaded, and at sums.
     arguments.test_threads = Some(1);
