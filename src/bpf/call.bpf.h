@@ -16,6 +16,9 @@
 #define HELLO_COMPAT_BIT (1 << 22)
 #endif
 
+/* __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h. */
+#define HELLO_X32_BIT 0x40000000
+
 /* Every system call of the machine comes by here, so it matters what it costs. */
 static __always_inline bool hello_is_compat(struct hello_here *here)
 {
@@ -38,7 +41,7 @@ static __always_inline struct hello_call hello_call_of(struct hello_here *here, 
 #if defined(__TARGET_ARCH_x86)
 	} else if ((u32)number >> 30 == 1) { /* bit 30, not a negative number */
 		call.abi = HELLO_ABI_X32;
-		call.nr &= ~0x40000000;
+		call.nr &= ~HELLO_X32_BIT;
 #endif
 	}
 	return call;
@@ -100,7 +103,7 @@ static __always_inline bool hello_wanted(struct hello_call call)
 /* Is a call of that number wanted, in whatever table? */
 static __always_inline bool hello_number_wanted(u64 number)
 {
-	u32 nr = number & ~0x40000000, word = nr / 64;
+	u32 nr = number & ~HELLO_X32_BIT, word = nr / 64;
 
 	if (nr >= HELLO_NR_MAX)
 		return false;

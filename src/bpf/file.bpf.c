@@ -110,21 +110,23 @@ static __always_inline void returned(void *ctx, struct hello_here *here,
 	finish(ctx, ledger, slot, ret);
 }
 
-/* The same for hooks that have the caller's registers; `elsewhere` is told by another. */
-static __always_inline int returned_by(void *ctx, struct hello_here *here, struct pt_regs *regs,
-				       s64 ret, u32 elsewhere)
+/*
+ * The same for hooks that have the caller's registers, of a call that is selected. What it is
+ * is asked once more, for the sake of programs that most calls only pass: they are to be short,
+ * and to have less than 64 bytes on the stack. For more Linux 6.13 gives a program a stack
+ * beside the kernel's (BPF_PRIV_STACK_MIN_SIZE), in memory that nobody else has just used.
+ */
+static __noinline int selected_returned(void *ctx, struct hello_here *here, struct pt_regs *regs,
+					s64 ret)
 {
-	struct hello_call call = hello_call_of(here, hello_number_here(here, regs));
-	u32 via = via_of(call);
-	struct hello_ledger *ledger;
+	struct hello_ledger *ledger = hello_ledger_here();
 	struct file_slot *slot;
+	struct hello_call call;
+	u32 via = via_of(here, hello_number_here(here, regs), &call);
 
-	if (!via || via == elsewhere)
+	if (!ledger || !via)
 		return 0;
 	ret = hello_result(call, ret);
-	ledger = hello_begin_of(here);
-	if (!ledger)
-		return 0;
 	slot = returning(here, ledger, ret);
 	if (!slot)
 		return 0;
@@ -132,6 +134,17 @@ static __always_inline int returned_by(void *ctx, struct hello_here *here, struc
 	slot->args = args_of(here, regs, call, via);
 	returned(ctx, here, ledger, slot, ret);
 	return 0;
+}
+
+static __always_inline int returned_by(void *ctx, struct hello_here *here, struct pt_regs *regs,
+				       s64 ret, u32 elsewhere)
+{
+	struct hello_call call;
+	u32 via = via_of(here, hello_number_here(here, regs), &call);
+
+	if (!via || via == elsewhere || !hello_begin_of(here))
+		return 0;
+	return selected_returned(ctx, here, regs, ret);
 }
 
 SEC("?raw_tp/sys_exit")
@@ -150,8 +163,9 @@ SEC("?raw_tp/sys_enter")
 int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct hello_here *here = hello_here(ctx->args[0]);
+	struct hello_call call;
 
-	if (via_of(hello_call_of(here, ctx->args[1])) && hello_selected_as(here, HELLO_THREAD))
+	if (via_of(here, ctx->args[1], &call) && hello_selected_as(here, HELLO_THREAD))
 		start(bpf_get_current_pid_tgid());
 	return 0;
 }
@@ -212,10 +226,11 @@ SEC("?tp/raw_syscalls/sys_enter")
 int file_enter_tracepoint(struct trace_event_raw_sys_enter *ctx)
 {
 	u64 pid_tgid = bpf_get_current_pid_tgid();
-	u32 via = via_of(hello_call(ctx->id));
 	struct hello_ledger *ledger;
+	struct hello_call call;
 	struct open_args args;
 	u64 *fate;
+	u32 via = via_of(NULL, ctx->id, &call);
 
 	if (!via)
 		return 0;
@@ -241,15 +256,16 @@ int file_enter_tracepoint(struct trace_event_raw_sys_enter *ctx)
 SEC("?tp/raw_syscalls/sys_exit")
 int file_exit_tracepoint(struct trace_event_raw_sys_exit *ctx)
 {
-	struct hello_call call = hello_call(ctx->id);
-	s64 ret = hello_result(call, ctx->ret);
 	u64 pid_tgid = bpf_get_current_pid_tgid();
 	struct hello_ledger *ledger;
 	struct open_args *found;
+	struct hello_call call;
 	struct file_slot *slot;
+	s64 ret;
 
-	if (!via_of(call))
+	if (!via_of(NULL, ctx->id, &call))
 		return 0;
+	ret = hello_result(call, ctx->ret);
 	ledger = hello_ledger_here();
 	if (!ledger)
 		return 0;

@@ -134,38 +134,53 @@ enum {
 	FILE_NUMBERS = 512, /* of calls lie below */
 };
 
-/*
- * Which calls open, of 64-bit and of 32-bit tables. Looked up and not told by branches:
- * the verifier would look at all that follows once for each.
- */
-const volatile u8 file_vias[2][FILE_NUMBERS] SEC(".rodata.vias") = {
-	{
-#ifdef NR_open /* newer architectures have openat only */
-		[NR_open] = HELLO_VIA_OPEN,
-		[NR_creat] = HELLO_VIA_CREAT,
-#endif
-		[NR_openat] = HELLO_VIA_OPENAT,
-		[NR_openat2] = HELLO_VIA_OPENAT2,
-		[NR_name_to_handle_at] = HELLO_VIA_NAME_TO_HANDLE_AT,
-		[NR_open_by_handle_at] = HELLO_VIA_OPEN_BY_HANDLE_AT,
-	},
-	{
-		[COMPAT_NR_open] = HELLO_VIA_OPEN,
-		[COMPAT_NR_creat] = HELLO_VIA_CREAT,
-		[COMPAT_NR_openat] = HELLO_VIA_OPENAT,
-		[COMPAT_NR_openat2] = HELLO_VIA_OPENAT2,
-		[COMPAT_NR_name_to_handle_at] = HELLO_VIA_NAME_TO_HANDLE_AT,
-		[COMPAT_NR_open_by_handle_at] = HELLO_VIA_OPEN_BY_HANDLE_AT,
-	},
+/* What a number stands for in the 64-bit and in the 32-bit table. */
+union file_vias {
+	struct {
+		u8 native;
+		u8 compat;
+	};
+	u16 both;
 };
 
-static __always_inline u32 via_of(struct hello_call call)
-{
-	u32 number = call.nr;
+/*
+ * Which calls open. Looked up and not told by branches: the verifier would look at all that
+ * follows once for each.
+ */
+const volatile union file_vias file_vias[FILE_NUMBERS] SEC(".rodata.vias") = {
+#ifdef NR_open /* newer architectures have openat only */
+	[NR_open].native = HELLO_VIA_OPEN,
+	[NR_creat].native = HELLO_VIA_CREAT,
+#endif
+	[NR_openat].native = HELLO_VIA_OPENAT,
+	[NR_openat2].native = HELLO_VIA_OPENAT2,
+	[NR_name_to_handle_at].native = HELLO_VIA_NAME_TO_HANDLE_AT,
+	[NR_open_by_handle_at].native = HELLO_VIA_OPEN_BY_HANDLE_AT,
+	[COMPAT_NR_open].compat = HELLO_VIA_OPEN,
+	[COMPAT_NR_creat].compat = HELLO_VIA_CREAT,
+	[COMPAT_NR_openat].compat = HELLO_VIA_OPENAT,
+	[COMPAT_NR_openat2].compat = HELLO_VIA_OPENAT2,
+	[COMPAT_NR_name_to_handle_at].compat = HELLO_VIA_NAME_TO_HANDLE_AT,
+	[COMPAT_NR_open_by_handle_at].compat = HELLO_VIA_OPEN_BY_HANDLE_AT,
+};
 
-	if (number >= FILE_NUMBERS)
+/*
+ * By what the running task opens with a call of that number, and which call it is; a call
+ * whose number opens in neither table is done with before anybody asks which table it is of.
+ */
+static __always_inline u32 via_of(struct hello_here *here, u64 number, struct hello_call *call)
+{
+	u64 in_table = (u32)number & ~HELLO_X32_BIT;
+	union file_vias vias;
+
+	barrier_var(in_table); /* the verifier wants to see the comparison */
+	if (in_table >= FILE_NUMBERS)
 		return HELLO_VIA_NONE;
-	return file_vias[call.abi == HELLO_ABI_COMPAT][number];
+	vias.both = file_vias[in_table].both;
+	if (!vias.both)
+		return HELLO_VIA_NONE;
+	*call = hello_call_of(here, number);
+	return call->abi == HELLO_ABI_COMPAT ? vias.compat : vias.native;
 }
 
 /* Sorts a call's first five arguments by what they mean to this call. */

@@ -66,26 +66,29 @@ enum {
 /* Set by user space before load; the verifier removes what is switched off. */
 struct hello_config {
 	u64 calls[HELLO_ABIS * HELLO_CALL_WORDS]; /* bit nr of each ABI: wanted */
-	u64 with_wall;	  /* somebody wants to know the time of day of events */
-	u32 rings;	  /* ring buffers; 0 or 1: only hello_events */
-	u32 ring_cpus;	  /* neighbours that share one of several */
-	u32 self_tgid;	  /* hello itself, in its pid namespace */
-	u32 select;	  /* enum hello_select */
-	u32 uid;	  /* one of those selected, found without looking it up */
-	u32 transport;	  /* enum hello_transport */
-	u32 count_by;	  /* enum hello_axis */
+	/* What programs read of each call that comes by: one line of the cache. */
+	u32 remember;	  /* hello_here() works on this kernel, and pays */
 	u32 atomic;	  /* programs of this run can preempt each other */
-	u32 tag;	  /* marks this run's lines in the trace pipe */
-	u32 pick;	  /* only the system calls in `calls`, not all */
 	u32 pidns;	  /* inode of hello's pid namespace; 0: the host's */
-	u32 containers;	  /* enum hello_containers */
-	u32 failed;	  /* only what failed (--failed) */
-	u32 latency;	  /* time the calls (--latency) */
+	u32 select;	  /* enum hello_select */
+	u32 self_tgid;	  /* hello itself, in its pid namespace */
+	u32 uid;	  /* one of those selected, found without looking it up */
+	u32 pick;	  /* only the system calls in `calls`, not all */
+	u32 budget;	  /* calls may be sampled (--max-cpu) */
+	u32 count_by;	  /* enum hello_axis */
 	u32 watch;	  /* enum hello_watch: what counting looks at beside entries */
 	u32 cpus;	  /* numbers of CPUs lie below */
-	u32 remember;	  /* hello_here() works on this kernel, and pays */
-	u32 budget;	  /* calls may be sampled (--max-cpu) */
+	u32 failed;	  /* only what failed (--failed) */
+	u32 latency;	  /* time the calls (--latency) */
+	u32 containers;	  /* enum hello_containers */
+	u64 with_wall;	  /* somebody wants to know the time of day of events */
+	/* The rest. */
+	u32 rings;	  /* ring buffers; 0 or 1: only hello_events */
+	u32 ring_cpus;	  /* neighbours that share one of several */
+	u32 transport;	  /* enum hello_transport */
+	u32 tag;	  /* marks this run's lines in the trace pipe */
 	u32 held;	  /* COMMAND's process, held in a read() until all is attached */
+	u32 unused;
 	u8 container[32]; /* the id that --container names, as far as it was given */
 	u8 container_mask[32]; /* … and which of its bits were */
 };

@@ -56,6 +56,18 @@ static __always_inline volatile u32 *hello_ended(u64 regs)
 	return &hello_ended_by_stack[(regs >> 14) % HELLO_STACKS];
 }
 
+static __noinline int hello_remember(struct hello_here *here, u32 ended)
+{
+	struct task_struct *now = bpf_get_current_task_btf();
+
+	here->regs = (void *)bpf_task_pt_regs(now);
+	here->address = bpf_get_current_task();
+	here->tgid = bpf_get_current_pid_tgid() >> 32;
+	here->ended = ended;
+	here->task = now;
+	return 0;
+}
+
 /*
  * The running task, for a program that was handed its registers; NULL where the kernel
  * has to be asked. What is remembered still holds if the registers are the same, for they
@@ -68,7 +80,6 @@ static __always_inline volatile u32 *hello_ended(u64 regs)
 static __always_inline struct hello_here *hello_here(u64 regs)
 {
 	struct hello_here *here;
-	struct task_struct *now;
 	u32 zero = 0, ended;
 
 	if (!config.remember)
@@ -77,14 +88,8 @@ static __always_inline struct hello_here *hello_here(u64 regs)
 	if (!here)
 		return NULL;
 	ended = *hello_ended(regs);
-	if ((u64)here->regs == regs && here->ended == ended)
-		return here;
-	now = bpf_get_current_task_btf();
-	here->regs = (void *)bpf_task_pt_regs(now);
-	here->address = bpf_get_current_task();
-	here->tgid = bpf_get_current_pid_tgid() >> 32;
-	here->ended = ended;
-	here->task = now;
+	if ((u64)here->regs != regs || here->ended != ended)
+		hello_remember(here, ended);
 	return here;
 }
 

@@ -47,19 +47,12 @@ struct {
 	__type(value, u32);
 } hello_cgroup SEC(".maps");
 
-/*
- * A task's process id as hello's user knows it: in the pid namespace that hello runs
- * in. 0 for a process that is not visible there.
- */
-static __always_inline u32 hello_tgid_of(struct task_struct *task)
+/* A task's process id in the pid namespace that hello runs in; 0: it is not visible there. */
+static __noinline u32 hello_tgid_in_pidns(struct task_struct *task)
 {
-	struct pid *pid;
-	u32 level, i;
+	struct pid *pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
+	u32 level = BPF_CORE_READ(pid, level), i;
 
-	if (!config.pidns)
-		return BPF_CORE_READ(task, tgid);
-	pid = BPF_CORE_READ(task, signal, pids[PIDTYPE_TGID]);
-	level = BPF_CORE_READ(pid, level);
 	/* MAX_PID_NS_LEVEL is 32; level 0 is the host. */
 	for (i = 1; i <= 32 && i <= level; i++) {
 		struct upid *upid = (void *)pid + bpf_core_field_offset(pid->numbers) +
@@ -71,10 +64,16 @@ static __always_inline u32 hello_tgid_of(struct task_struct *task)
 	return 0;
 }
 
+/* A task's process id as hello's user knows it. */
+static __always_inline u32 hello_tgid_of(struct task_struct *task)
+{
+	return config.pidns ? hello_tgid_in_pidns(task) : BPF_CORE_READ(task, tgid);
+}
+
 static __always_inline u32 hello_tgid_here(struct hello_here *here)
 {
 	if (config.pidns)
-		return hello_tgid_of((void *)bpf_get_current_task());
+		return hello_tgid_in_pidns((void *)bpf_get_current_task());
 	return here ? here->tgid : bpf_get_current_pid_tgid() >> 32;
 }
 
@@ -94,6 +93,35 @@ enum hello_named {
 	HELLO_THREAD,
 	HELLO_PROCESS, /* its first thread's, which is there until the last has ended */
 };
+
+/*
+ * The filters that cost most. A function of its own, so that what they need does not lie on
+ * the stack of programs that nearly all events only pass (selected_returned() in file.bpf.c).
+ */
+static __noinline bool hello_selected_further(u32 named)
+{
+	u32 select = config.select; /* volatile: once */
+
+	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */
+	if (select & HELLO_SELECT_CGROUP &&
+	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
+		return false;
+	if (select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
+		return false;
+	if (select & HELLO_SELECT_COMMS) {
+		struct task_struct *task = (void *)bpf_get_current_task();
+		struct hello_comm comm = {};
+
+		/* A string: on older kernels a longer name before it has left its end behind. */
+		if (named == HELLO_PROCESS || hello_is_io_worker(NULL, task))
+			BPF_CORE_READ_STR_INTO(&comm.text, task, group_leader, comm);
+		else
+			bpf_get_current_comm(&comm, sizeof(comm));
+		if (!bpf_map_lookup_elem(&hello_comms, &comm))
+			return false;
+	}
+	return true;
+}
 
 /* The filters, cheapest first. */
 static __always_inline bool hello_selected_as(struct hello_here *here, enum hello_named named)
@@ -116,25 +144,8 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 		if (uid != config.uid && !bpf_map_lookup_elem(&hello_uids, &uid))
 			return false;
 	}
-	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */
-	if (select & HELLO_SELECT_CGROUP &&
-	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
-		return false;
-	if (select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
-		return false;
-	if (select & HELLO_SELECT_COMMS) {
-		struct task_struct *task = (void *)bpf_get_current_task();
-		struct hello_comm comm = {};
-
-		/* A string: on older kernels a longer name before it has left its end behind. */
-		if (named == HELLO_PROCESS || hello_is_io_worker(NULL, task))
-			BPF_CORE_READ_STR_INTO(&comm.text, task, group_leader, comm);
-		else
-			bpf_get_current_comm(&comm, sizeof(comm));
-		if (!bpf_map_lookup_elem(&hello_comms, &comm))
-			return false;
-	}
-	return true;
+	return !(select & ~(HELLO_SELECT_PIDS | HELLO_SELECT_UIDS)) ||
+	       hello_selected_further(named);
 }
 
 static __always_inline bool hello_selected(void)
