@@ -95,32 +95,20 @@ enum hello_named {
 };
 
 /*
- * The filters that cost most. A function of its own, so that what they need does not lie on
- * the stack of programs that nearly all events only pass (selected_returned() in file.bpf.c).
+ * Is the name among those selected? A function of its own, so that names do not lie on the
+ * stack of programs that nearly all events only pass (selected_returned() in file.bpf.c).
  */
-static __noinline bool hello_selected_further(u32 named)
+static __noinline bool hello_comm_selected(u32 named)
 {
-	u32 select = config.select; /* volatile: once */
+	struct task_struct *task = (void *)bpf_get_current_task();
+	struct hello_comm comm = {};
 
-	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */
-	if (select & HELLO_SELECT_CGROUP &&
-	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
-		return false;
-	if (select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
-		return false;
-	if (select & HELLO_SELECT_COMMS) {
-		struct task_struct *task = (void *)bpf_get_current_task();
-		struct hello_comm comm = {};
-
-		/* A string: on older kernels a longer name before it has left its end behind. */
-		if (named == HELLO_PROCESS || hello_is_io_worker(NULL, task))
-			BPF_CORE_READ_STR_INTO(&comm.text, task, group_leader, comm);
-		else
-			bpf_get_current_comm(&comm, sizeof(comm));
-		if (!bpf_map_lookup_elem(&hello_comms, &comm))
-			return false;
-	}
-	return true;
+	/* A string: on older kernels a longer name before it has left its end behind. */
+	if (named == HELLO_PROCESS || hello_is_io_worker(NULL, task))
+		BPF_CORE_READ_STR_INTO(&comm.text, task, group_leader, comm);
+	else
+		bpf_get_current_comm(&comm, sizeof(comm));
+	return bpf_map_lookup_elem(&hello_comms, &comm);
 }
 
 /* The filters, cheapest first. */
@@ -144,8 +132,13 @@ static __always_inline bool hello_selected_as(struct hello_here *here, enum hell
 		if (uid != config.uid && !bpf_map_lookup_elem(&hello_uids, &uid))
 			return false;
 	}
-	return !(select & ~(HELLO_SELECT_PIDS | HELLO_SELECT_UIDS)) ||
-	       hello_selected_further(named);
+	/* Not bpf_get_current_ancestor_cgroup_id(): tracing has it from 5.15 only. */
+	if (select & HELLO_SELECT_CGROUP &&
+	    bpf_current_task_under_cgroup(&hello_cgroup, 0) != 1)
+		return false;
+	if (select & HELLO_SELECT_CONTAINER && !hello_container_here(true))
+		return false;
+	return !(select & HELLO_SELECT_COMMS) || hello_comm_selected(named);
 }
 
 static __always_inline bool hello_selected(void)
