@@ -106,7 +106,7 @@ const fn hello(
 
 /// What differs more from turn to turn wants more of them.
 const fn often(row: Row) -> Row {
-    Row { times: 5, ..row }
+    Row { times: 8, ..row }
 }
 
 const fn peer(

@@ -16,7 +16,7 @@
 #define HELLO_COMPAT_BIT (1 << 22)
 #endif
 
-/* __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h. */
+/* __X32_SYSCALL_BIT, arch/x86/include/uapi/asm/unistd.h; no other table has such numbers. */
 #define HELLO_X32_BIT 0x40000000
 
 /* Every system call of the machine comes by here, so it matters what it costs. */

@@ -110,22 +110,13 @@ static __always_inline void returned(void *ctx, struct hello_here *here,
 	finish(ctx, ledger, slot, ret);
 }
 
-/*
- * The same for hooks that have the caller's registers, of a call that is selected. What it is
- * is asked once more, for the sake of programs that most calls only pass: they are to be short,
- * and to have less than 64 bytes on the stack. For more Linux 6.13 gives a program a stack
- * beside the kernel's (BPF_PRIV_STACK_MIN_SIZE), in memory that nobody else has just used.
- */
-static __noinline int selected_returned(void *ctx, struct hello_here *here, struct pt_regs *regs,
-					s64 ret)
+/* The same for hooks that have the caller's registers, once it is selected. */
+static __always_inline int selected(void *ctx, struct hello_here *here,
+				    struct hello_ledger *ledger, struct pt_regs *regs, s64 ret,
+				    struct hello_call call, u32 via)
 {
-	struct hello_ledger *ledger = hello_ledger_here();
 	struct file_slot *slot;
-	struct hello_call call;
-	u32 via = via_of(here, hello_number_here(here, regs), &call);
 
-	if (!ledger || !via)
-		return 0;
 	ret = hello_result(call, ret);
 	slot = returning(here, ledger, ret);
 	if (!slot)
@@ -136,15 +127,23 @@ static __noinline int selected_returned(void *ctx, struct hello_here *here, stru
 	return 0;
 }
 
-static __always_inline int returned_by(void *ctx, struct hello_here *here, struct pt_regs *regs,
-				       s64 ret, u32 elsewhere)
+/*
+ * A function of its own, for the sake of the program below: nearly all calls only pass it, so
+ * it is to be short, and to have at most 48 bytes on the stack; what the call is is asked
+ * once more here rather than kept there. For a function with more
+ * Linux 6.13 takes a stack beside the kernel's on x86-64 (BPF_PRIV_STACK_MIN_SIZE; sizes are
+ * rounded up to 16), in memory that nobody else has just used.
+ */
+static __noinline int selected_of_all(void *ctx, struct hello_here *here, struct pt_regs *regs,
+				      s64 ret)
 {
+	struct hello_ledger *ledger = hello_ledger_here();
 	struct hello_call call;
 	u32 via = via_of(here, hello_number_here(here, regs), &call);
 
-	if (!via || via == elsewhere || !hello_begin_of(here))
-		return 0;
-	return selected_returned(ctx, here, regs, ret);
+	if (!ledger || !via)
+		return 0; /* never: for the verifier */
+	return selected(ctx, here, ledger, regs, ret, call, via);
 }
 
 SEC("?raw_tp/sys_exit")
@@ -152,11 +151,16 @@ int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (void *)ctx->args[0];
 	s64 ret = ctx->args[1];
+	struct hello_here *here;
+	struct hello_call call;
 
 	/* Now: compilers would do it later, by an address that the verifier refuses. */
 	barrier_var(regs);
 	barrier_var(ret);
-	return returned_by(ctx, hello_here((u64)regs), regs, ret, HELLO_VIA_NONE);
+	here = hello_here((u64)regs);
+	if (!via_of(here, hello_number_here(here, regs), &call) || !hello_begin_of(here))
+		return 0;
+	return selected_of_all(ctx, here, regs, ret);
 }
 
 SEC("?raw_tp/sys_enter")
@@ -170,6 +174,20 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	return 0;
 }
 
+/* The caller's function has returned, which opens, and so does not run often. */
+static __always_inline int returned_by(void *ctx, s64 ret, u32 elsewhere)
+{
+	struct pt_regs *regs = hello_regs_here();
+	struct hello_ledger *ledger;
+	struct hello_call call;
+	u32 via = via_of(NULL, hello_number(regs), &call);
+
+	if (!via || via == elsewhere)
+		return 0;
+	ledger = hello_begin();
+	return ledger ? selected(ctx, NULL, ledger, regs, ret, call, via) : 0;
+}
+
 /* The functions that return to the caller: with three arguments, or the registers. */
 #define RETURNED(name, function, arguments, elsewhere)                               \
 	SEC("?fexit/" #function)                                                     \
@@ -178,13 +196,12 @@ int file_start_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 		u64 ret = 0;                                                         \
                                                                                      \
 		bpf_probe_read_kernel(&ret, sizeof(ret), ctx + (arguments));         \
-		return returned_by(ctx, NULL, hello_regs_here(), (s32)ret, elsewhere);       \
+		return returned_by(ctx, (s32)ret, elsewhere);                        \
 	}                                                                            \
 	SEC("?kretprobe/" #function)                                                 \
 	int file_kretprobe_##name(struct pt_regs *ctx)                               \
 	{                                                                            \
-		return returned_by(ctx, NULL, hello_regs_here(), (s32)PT_REGS_RC(ctx),       \
-				   elsewhere);                                               \
+		return returned_by(ctx, (s32)PT_REGS_RC(ctx), elsewhere);            \
 	}                                                                            \
 	SEC("?fentry/" #function)                                                    \
 	int file_start_fentry_##name(u64 *ctx)                                       \

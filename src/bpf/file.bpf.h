@@ -134,20 +134,17 @@ enum {
 	FILE_NUMBERS = 512, /* of calls lie below */
 };
 
-/* What a number stands for in the 64-bit and in the 32-bit table. */
-union file_vias {
-	struct {
-		u8 native;
-		u8 compat;
-	};
-	u16 both;
+/* What a number stands for in the 64-bit and in the 32-bit table: enum hello_open_via. */
+struct file_vias {
+	u8 native;
+	u8 compat;
 };
 
 /*
  * Which calls open. Looked up and not told by branches: the verifier would look at all that
  * follows once for each.
  */
-const volatile union file_vias file_vias[FILE_NUMBERS] SEC(".rodata.vias") = {
+const volatile struct file_vias file_vias[FILE_NUMBERS] SEC(".rodata.vias") = {
 #ifdef NR_open /* newer architectures have openat only */
 	[NR_open].native = HELLO_VIA_OPEN,
 	[NR_creat].native = HELLO_VIA_CREAT,
@@ -170,17 +167,18 @@ const volatile union file_vias file_vias[FILE_NUMBERS] SEC(".rodata.vias") = {
  */
 static __always_inline u32 via_of(struct hello_here *here, u64 number, struct hello_call *call)
 {
-	u64 in_table = (u32)number & ~HELLO_X32_BIT;
-	union file_vias vias;
+	u64 index = (u32)number & ~HELLO_X32_BIT;
 
-	barrier_var(in_table); /* the verifier wants to see the comparison */
-	if (in_table >= FILE_NUMBERS)
-		return HELLO_VIA_NONE;
-	vias.both = file_vias[in_table].both;
-	if (!vias.both)
+	barrier_var(index); /* the verifier wants to see the comparison */
+	if (index >= FILE_NUMBERS || !(file_vias[index].native | file_vias[index].compat))
 		return HELLO_VIA_NONE;
 	*call = hello_call_of(here, number);
-	return call->abi == HELLO_ABI_COMPAT ? vias.compat : vias.native;
+	/* Only in x32 the bit is none of the number's. */
+	index = call->nr;
+	barrier_var(index);
+	if (index >= FILE_NUMBERS)
+		return HELLO_VIA_NONE;
+	return call->abi == HELLO_ABI_COMPAT ? file_vias[index].compat : file_vias[index].native;
 }
 
 /* Sorts a call's first five arguments by what they mean to this call. */

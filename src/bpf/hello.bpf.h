@@ -66,7 +66,8 @@ enum {
 /* Set by user space before load; the verifier removes what is switched off. */
 struct hello_config {
 	u64 calls[HELLO_ABIS * HELLO_CALL_WORDS]; /* bit nr of each ABI: wanted */
-	/* What programs read of each call that comes by: one line of the cache. */
+	/* What else programs read of each call or event, in one line of the cache. */
+	u64 with_wall;	  /* somebody wants to know the time of day of events */
 	u32 remember;	  /* hello_here() works on this kernel, and pays */
 	u32 atomic;	  /* programs of this run can preempt each other */
 	u32 pidns;	  /* inode of hello's pid namespace; 0: the host's */
@@ -81,7 +82,6 @@ struct hello_config {
 	u32 failed;	  /* only what failed (--failed) */
 	u32 latency;	  /* time the calls (--latency) */
 	u32 containers;	  /* enum hello_containers */
-	u64 with_wall;	  /* somebody wants to know the time of day of events */
 	/* The rest. */
 	u32 rings;	  /* ring buffers; 0 or 1: only hello_events */
 	u32 ring_cpus;	  /* neighbours that share one of several */
@@ -92,6 +92,10 @@ struct hello_config {
 	u8 container[32]; /* the id that --container names, as far as it was given */
 	u8 container_mask[32]; /* … and which of its bits were */
 };
+
+_Static_assert(offsetof(struct hello_config, with_wall) % 64 == 0 &&
+		       offsetof(struct hello_config, rings) % 64 == 0,
+	       "what is read of each call lies in two lines");
 
 /*
  * One per CPU, so plain additions are exact. All are counts of events but the

@@ -96,9 +96,9 @@ enum hello_named {
 
 /*
  * Is the name among those selected? A function of its own, so that names do not lie on the
- * stack of programs that nearly all events only pass (selected_returned() in file.bpf.c).
+ * stack of programs that nearly all events only pass (selected_of_all() in file.bpf.c).
  */
-static __noinline bool hello_comm_selected(u32 named)
+static __noinline bool hello_comm_selected(enum hello_named named)
 {
 	struct task_struct *task = (void *)bpf_get_current_task();
 	struct hello_comm comm = {};

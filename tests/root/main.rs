@@ -116,6 +116,10 @@ fn trials() -> Vec<Trial> {
     trials.push(Trial::test("verifier::growth_is_found", || {
         verifier::growth_is_found().map_err(Failed::from)
     }));
+    trials.push(Trial::test(
+        "verifier::stack_of_what_all_calls_pass",
+        || verifier::stack_of_what_all_calls_pass().map_err(Failed::from),
+    ));
     if let Err(reason) = verifier::column() {
         println!("verifier: n/a: {reason}");
         trials.push(Trial::test("verifier", || Ok(())).with_ignored_flag(true));

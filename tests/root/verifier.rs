@@ -245,11 +245,31 @@ fn has_grown(then: Size, now: Size) -> bool {
 /// What the verifier's own log says, for kernels that do not tell it otherwise (before
 /// Linux 5.16).
 fn processed(stderr: &str, program: &str) -> Option<u64> {
-    let begin = format!("prog '{program}': -- BEGIN PROG LOAD LOG --");
-    let (_, log) = stderr.split_once(&begin)?;
-    let (log, _) = log.split_once("-- END PROG LOAD LOG --")?;
-    let line = log
-        .lines()
-        .find_map(|line| line.strip_prefix("processed "))?;
+    let line = logged(stderr, program, "processed ")?;
     line.split(' ').next()?.parse().ok()
+}
+
+/// The rest of the line of that log which begins so.
+fn logged<'a>(stderr: &'a str, program: &str, begin: &str) -> Option<&'a str> {
+    let head = format!("prog '{program}': -- BEGIN PROG LOAD LOG --");
+    let (_, log) = stderr.split_once(&head)?;
+    let (log, _) = log.split_once("-- END PROG LOAD LOG --")?;
+    log.lines().find_map(|line| line.strip_prefix(begin))
+}
+
+/// The program that all calls pass stays on the kernel's stack: from 64 bytes on, rounded up
+/// to 16, the kernel gives it another (`BPF_PRIV_STACK_MIN_SIZE`, Linux 6.13).
+pub(crate) fn stack_of_what_all_calls_pass() -> Check {
+    for options in ["", "-p 1", "-u 0 --latency"] {
+        let mut command = hello(&["--mode", "file", "--attach", "raw_tp", "-d", "1ms"]);
+        let seen = see(command
+            .args(["--stats", "-v"])
+            .args(options.split_whitespace()))?;
+        ensure!(seen.status == Some(0), "{}", seen.stderr);
+        // Of the program itself, then of each function that it calls.
+        let depths = logged(&seen.stderr, "file_raw_tp", "stack depth ").ok_or("no depth")?;
+        let own: Option<u32> = depths.split('+').next().and_then(|own| own.parse().ok());
+        ensure!(own.is_some_and(|own| own <= 48), "{options}: {depths}");
+    }
+    Ok(())
 }
