@@ -134,16 +134,14 @@ static __always_inline int selected(void *ctx, struct hello_here *here,
  * Linux 6.13 takes a stack beside the kernel's on x86-64 (BPF_PRIV_STACK_MIN_SIZE; sizes are
  * rounded up to 16), in memory that nobody else has just used.
  */
-static __noinline int selected_of_all(void *ctx, struct hello_here *here, struct pt_regs *regs,
-				      s64 ret)
+static __noinline int selected_of_all(void *ctx, struct hello_here *here,
+				      struct hello_ledger *ledger, struct pt_regs *regs, s64 ret)
 {
-	struct hello_ledger *ledger = hello_ledger_here();
 	struct hello_call call;
 	u32 via = via_of(here, hello_number_here(here, regs), &call);
 
-	if (!ledger || !via)
-		return 0; /* never: for the verifier */
-	return selected(ctx, here, ledger, regs, ret, call, via);
+	/* It opens, as before; the verifier does not know that. */
+	return via ? selected(ctx, here, ledger, regs, ret, call, via) : 0;
 }
 
 SEC("?raw_tp/sys_exit")
@@ -151,6 +149,7 @@ int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 {
 	struct pt_regs *regs = (void *)ctx->args[0];
 	s64 ret = ctx->args[1];
+	struct hello_ledger *ledger;
 	struct hello_here *here;
 	struct hello_call call;
 
@@ -158,9 +157,10 @@ int file_raw_tp(struct bpf_raw_tracepoint_args *ctx)
 	barrier_var(regs);
 	barrier_var(ret);
 	here = hello_here((u64)regs);
-	if (!via_of(here, hello_number_here(here, regs), &call) || !hello_begin_of(here))
+	if (!via_of(here, hello_number_here(here, regs), &call))
 		return 0;
-	return selected_of_all(ctx, here, regs, ret);
+	ledger = hello_begin_of(here);
+	return ledger ? selected_of_all(ctx, here, ledger, regs, ret) : 0;
 }
 
 SEC("?raw_tp/sys_enter")
