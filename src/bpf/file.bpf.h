@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * Records of opens: which call it was, what it was given, which file it meant. The
- * programs that fill them are in file.bpf.c.
+ * Records of opens: who made it, which file it meant. Which call it was is in file_call.bpf.h,
+ * the programs that fill them are in file.bpf.c.
  */
 #ifndef HELLO_FILE_BPF_H
 #define HELLO_FILE_BPF_H
@@ -11,18 +11,8 @@
 #define HELLO_PATH_BEFORE 256
 #define HELLO_PATH_AFTER (1 + 2 * PATH_MAX + 256)
 #include "path.bpf.h"
+#include "file_call.bpf.h"
 #include "slot.bpf.h"
-
-enum hello_open_via {
-	HELLO_VIA_NONE = 0,
-	HELLO_VIA_OPEN = 1,
-	HELLO_VIA_OPENAT = 2,
-	HELLO_VIA_OPENAT2 = 3,
-	HELLO_VIA_CREAT = 4,
-	HELLO_VIA_NAME_TO_HANDLE_AT = 5,
-	HELLO_VIA_OPEN_BY_HANDLE_AT = 6,
-	HELLO_VIA_IO_URING = 7,
-};
 
 /* Two texts follow; offsets count from the end of this. */
 struct hello_file_event {
@@ -49,33 +39,8 @@ HELLO_EXPORT(hello_file_event);
 enum hello_open_via export_hello_open_via __attribute__((unused));
 enum hello_path_flags export_hello_path_flags __attribute__((unused));
 
-#define AT_FDCWD -100
 #define AT_EMPTY_PATH 0x1000 /* include/uapi/linux/fcntl.h */
-#define O_CREAT_WRONLY_TRUNC 01101 /* what creat(2) stands for, all ABIs here */
-#define RESOLVE_IN_ROOT 0x10	   /* include/uapi/linux/openat2.h */
-#define RESOLVE_CACHED 0x20
-#define IORING_OP_OPENAT 18
-#define IORING_OP_OPENAT2 28
-/* Try it, a worker may wait: bit 31, bit 0 before 5.19 (include/linux/io_uring_types.h). */
-#define IO_URING_F_NONBLOCK (1U << 31 | 1)
-#define REQ_F_CQE_SKIP (1U << 6) /* IOSQE_CQE_SKIP_SUCCESS, uapi/linux/io_uring.h */
-#define EAGAIN 11
-#if defined(__TARGET_ARCH_x86)
-#define O_LARGEFILE 00100000
-#elif defined(__TARGET_ARCH_arm64)
-#define O_LARGEFILE 00400000
-#endif
-
-/* An open as its caller asked for it. */
-struct open_args {
-	u64 path; /* user addresses */
-	u64 flags;
-	u64 mode;
-	u64 resolve;
-	u32 via;
-	s32 dfd;
-	u64 how;
-};
+#define RESOLVE_IN_ROOT 0x10 /* include/uapi/linux/openat2.h */
 
 enum {
 	FILE_SLOTS_TRIED = 8,
@@ -128,121 +93,6 @@ static __always_inline struct hello_path_walk *hello_walk_of(u32 slot)
 	struct file_slot *found = bpf_map_lookup_elem(&file_slots, &slot);
 
 	return found ? &found->walk : NULL;
-}
-
-enum {
-	FILE_NUMBERS = 512, /* of calls lie below */
-};
-
-/* What a number stands for in the 64-bit and in the 32-bit table: enum hello_open_via. */
-struct file_vias {
-	u8 native;
-	u8 compat;
-};
-
-/*
- * Which calls open. Looked up and not told by branches: the verifier would look at all that
- * follows once for each.
- */
-const volatile struct file_vias file_vias[FILE_NUMBERS] SEC(".rodata.vias") = {
-#ifdef NR_open /* newer architectures have openat only */
-	[NR_open].native = HELLO_VIA_OPEN,
-	[NR_creat].native = HELLO_VIA_CREAT,
-#endif
-	[NR_openat].native = HELLO_VIA_OPENAT,
-	[NR_openat2].native = HELLO_VIA_OPENAT2,
-	[NR_name_to_handle_at].native = HELLO_VIA_NAME_TO_HANDLE_AT,
-	[NR_open_by_handle_at].native = HELLO_VIA_OPEN_BY_HANDLE_AT,
-	[COMPAT_NR_open].compat = HELLO_VIA_OPEN,
-	[COMPAT_NR_creat].compat = HELLO_VIA_CREAT,
-	[COMPAT_NR_openat].compat = HELLO_VIA_OPENAT,
-	[COMPAT_NR_openat2].compat = HELLO_VIA_OPENAT2,
-	[COMPAT_NR_name_to_handle_at].compat = HELLO_VIA_NAME_TO_HANDLE_AT,
-	[COMPAT_NR_open_by_handle_at].compat = HELLO_VIA_OPEN_BY_HANDLE_AT,
-};
-
-/*
- * By what the running task opens with a call of that number, and which call it is; a call
- * whose number opens in neither table is done with before anybody asks which table it is of.
- */
-static __always_inline u32 via_of(struct hello_here *here, u64 number, struct hello_call *call)
-{
-	u64 index = (u32)number & ~HELLO_X32_BIT;
-
-	barrier_var(index); /* the verifier wants to see the comparison */
-	if (index >= FILE_NUMBERS || !(file_vias[index].native | file_vias[index].compat))
-		return HELLO_VIA_NONE;
-	*call = hello_call_of(here, number);
-	/* Only in x32 the bit is none of the number's. */
-	index = call->nr;
-	barrier_var(index);
-	if (index >= FILE_NUMBERS)
-		return HELLO_VIA_NONE;
-	return call->abi == HELLO_ABI_COMPAT ? file_vias[index].compat : file_vias[index].native;
-}
-
-/* Sorts a call's first five arguments by what they mean to this call. */
-static __always_inline struct open_args open_args(u32 via, u64 a, u64 b, u64 c, u64 d, u64 e)
-{
-	struct open_args args = { .via = via, .dfd = AT_FDCWD };
-
-	switch (via) {
-	case HELLO_VIA_OPEN:
-		args.path = a;
-		args.flags = (u32)b;
-		args.mode = (u32)c;
-		break;
-	case HELLO_VIA_CREAT:
-		args.path = a;
-		args.flags = O_CREAT_WRONLY_TRUNC;
-		args.mode = (u32)b;
-		break;
-	case HELLO_VIA_OPENAT:
-		args.dfd = a;
-		args.path = b;
-		args.flags = (u32)c;
-		args.mode = (u32)d;
-		break;
-	case HELLO_VIA_OPENAT2:
-		args.dfd = a;
-		args.path = b;
-		args.how = c;
-		break;
-	case HELLO_VIA_NAME_TO_HANDLE_AT:
-		args.dfd = a;
-		args.path = b;
-		args.flags = (u32)e;
-		break;
-	case HELLO_VIA_OPEN_BY_HANDLE_AT:
-		args.dfd = a;
-		args.flags = (u32)c;
-		break;
-	}
-	return args;
-}
-
-/* The same from the caller's registers, which a call leaves as they were. */
-static __always_inline struct open_args args_of(struct hello_here *here, struct pt_regs *regs,
-						struct hello_call call, u32 via)
-{
-	struct pt_regs *own = here ? here->regs : NULL;
-	struct open_args args;
-
-#define ARGUMENT(name) (own ? own->name : BPF_CORE_READ(regs, name))
-#if defined(__TARGET_ARCH_x86)
-	if (call.abi == HELLO_ABI_COMPAT)
-		args = open_args(via, (u32)ARGUMENT(bx), (u32)ARGUMENT(cx), (u32)ARGUMENT(dx),
-				 (u32)ARGUMENT(si), (u32)ARGUMENT(di));
-	else
-		args = open_args(via, ARGUMENT(di), ARGUMENT(si), ARGUMENT(dx), ARGUMENT(r10),
-				 ARGUMENT(r8));
-#elif defined(__TARGET_ARCH_arm64)
-	/* regs[0] holds the result by now. */
-	args = open_args(via, ARGUMENT(orig_x0), ARGUMENT(regs[1]), ARGUMENT(regs[2]),
-			 ARGUMENT(regs[3]), ARGUMENT(regs[4]));
-#endif
-#undef ARGUMENT
-	return args;
 }
 
 /* Takes a slot and begins a record in it; NULL and booked as lost if there is none. */

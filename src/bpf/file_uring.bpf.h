@@ -13,6 +13,19 @@
 #ifndef HELLO_FILE_URING_BPF_H
 #define HELLO_FILE_URING_BPF_H
 
+#define RESOLVE_CACHED 0x20
+#define IORING_OP_OPENAT 18
+#define IORING_OP_OPENAT2 28
+/* Try it, a worker may wait: bit 31, bit 0 before 5.19 (include/linux/io_uring_types.h). */
+#define IO_URING_F_NONBLOCK (1U << 31 | 1)
+#define REQ_F_CQE_SKIP (1U << 6) /* IOSQE_CQE_SKIP_SUCCESS, uapi/linux/io_uring.h */
+#define EAGAIN 11
+#if defined(__TARGET_ARCH_x86)
+#define O_LARGEFILE 00100000
+#elif defined(__TARGET_ARCH_arm64)
+#define O_LARGEFILE 00400000
+#endif
+
 /* A task in io_openat2(). */
 struct file_ring_call {
 	u64 request;
