@@ -187,6 +187,11 @@ complaints() {
     grep -aE -A 15 '^(\[[^]]*\])+ *(-+\[ cut here|WARNING: |BUG: |watchdog: BUG: |kernel BUG at |Oops|Kernel panic|[^:]+: [0-9a-f]+ \[#[0-9]+\]|general protection|UBSAN: |INFO: task .* blocked)' "$1"
 }
 
+# The names alone, as libtest lists them at the end.
+failing_tests() {
+    tr -d '\r' <"$1" | awk '/^failures:/ { n = 0; next } /^    [^ ]+$/ { name[n++] = $1 } /^test result:/ { for (i = 0; i < n; i++) print name[i]; n = 0 }'
+}
+
 indent() { sed 's/^/    /'; }
 
 # report KERNEL STATUS-OF-TIMEOUT: one line, more if it failed; adds to the sums.
@@ -195,7 +200,7 @@ report() {
     local tests_log=$dir/tests.log console=$dir/console.log
     local seconds=$((EPOCHSECONDS - started[$kernel]))
     # "release 6.1.0-50-cloud-amd64 version #1 SMP … Debian 6.1.176-1 (…)": Debian's own number says more.
-    local first
+    local first line
     first=$(grep -a -m1 "^hello-vm $token: release " "$tests_log" | tr -d '\r' || true)
     if [[ -n $first ]]; then
         first=${first#*: release }
@@ -230,7 +235,9 @@ report() {
     grep -a '^bench: ' "$tests_log" | tr -d '\r' || true
     ((${#reasons[@]})) || return 0
     failed_kernels=$((failed_kernels + 1)) keep_logs=yes
-    echo "kernel $name FAILED: $(printf '%s; ' "${reasons[@]}" | sed 's/; $//')"
+    line="kernel $name FAILED: $(printf '%s; ' "${reasons[@]}" | sed 's/; $//')"
+    echo "$line"
+    summary+=("$line" "$(failing_tests "$tests_log" | indent)")
     if grep -aq '^failures:' "$tests_log"; then
         echo "  failing tests:"
         # Up to the closing line; long output is in the log.
@@ -249,6 +256,8 @@ report() {
     echo "  logs: $dir"
 }
 
+# What failed, said once more at the end: of a long output that is what people look at.
+summary=()
 declare -A started=() names=() releases=()
 total_passed=0 total_failed=0 total_skipped=0 failed_kernels=0
 # reap: waits for one kernel and reports it.
@@ -282,6 +291,7 @@ echo
 awk -f "$HERE/table.awk" -v columns="$columns" "${logs[@]}"
 echo "kernels: $line"
 echo
+((!${#summary[@]})) || printf '%s\n' "${summary[@]}"
 echo "$total_passed passed, $total_failed failed, $total_skipped skipped"
 # The text above the table stays as it is.
 if [[ -n ${HELLO_BLESS:-} ]]; then
