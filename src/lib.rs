@@ -27,6 +27,7 @@ pub mod command;
 pub mod enrich;
 pub mod ledger;
 pub mod list;
+mod mapped;
 pub mod modes;
 pub mod output;
 pub mod preflight;

@@ -58,7 +58,8 @@ fn layers_know_only_whom_they_may() {
         ("src/preflight.rs", &["cli"]),
         ("src/tracepipe.rs", &["preflight"]),
         ("src/ledger.rs", &["output", "wire"]),
-        ("src/transport", &["cli", "enrich"]),
+        ("src/mapped.rs", &[]),
+        ("src/transport", &["cli", "enrich", "mapped"]),
         ("src/select.rs", &["cli", "enrich", "session", "wire"]),
         ("src/command.rs", &["enrich", "session"]),
         (
@@ -68,6 +69,7 @@ fn layers_know_only_whom_they_may() {
                 "command",
                 "enrich",
                 "ledger",
+                "mapped",
                 "output",
                 "preflight",
                 "select",

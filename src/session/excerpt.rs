@@ -10,7 +10,6 @@
 
 use std::collections::HashMap;
 use std::collections::HashSet;
-use std::ffi::c_void;
 use std::fs;
 use std::fs::File;
 use std::io::Write as _;
@@ -18,15 +17,13 @@ use std::num::NonZeroUsize;
 use std::ops::Deref;
 use std::os::fd::AsRawFd as _;
 use std::path::PathBuf;
-use std::ptr::NonNull;
 
 use nix::sys::memfd::MFdFlags;
 use nix::sys::memfd::memfd_create;
 use nix::sys::mman::MapFlags;
 use nix::sys::mman::ProtFlags;
-use nix::sys::mman::mmap;
-use nix::sys::mman::munmap;
 
+use crate::mapped::Mapped;
 use crate::preflight::KERNEL_BTF;
 
 // KERNEL_TYPES: the names of what vmlinux/vmlinux.h declares.
@@ -40,7 +37,7 @@ impl Excerpt {
     /// Of the running kernel. `None` if it carries no BTF, or of a kind that is not
     /// known here: libbpf has its own ways then.
     pub fn of_kernel() -> Option<Self> {
-        let bytes = Mapped::open(KERNEL_BTF)
+        let bytes = KernelBtf::open(KERNEL_BTF)
             .and_then(|whole| cut(&whole, KERNEL_TYPES))
             .or_else(|| cut(&fs::read(KERNEL_BTF).ok()?, KERNEL_TYPES))?;
         let mut file = File::from(memfd_create("btf", MFdFlags::MFD_CLOEXEC).ok()?);
@@ -54,34 +51,28 @@ impl Excerpt {
     }
 }
 
-/// A file's memory. The kernel's BTF can be mapped from Linux 6.16 on: reading it takes a
-/// system call for each page, and five megabytes.
-struct Mapped(NonNull<c_void>, NonZeroUsize);
+/// The kernel's BTF where it can be mapped, from Linux 6.16 on: reading it takes a system
+/// call for each page, and five megabytes.
+struct KernelBtf(Mapped);
 
-impl Mapped {
+impl KernelBtf {
     fn open(path: &str) -> Option<Self> {
         let file = File::open(path).ok()?;
         let len = NonZeroUsize::new(file.metadata().ok()?.len().try_into().ok()?)?;
-        let (read, private) = (ProtFlags::PROT_READ, MapFlags::MAP_PRIVATE);
-        // SAFETY: a new mapping, which takes no other's place.
-        let memory = unsafe { mmap(None, len, read, private, &file, 0) };
-        Some(Self(memory.ok()?, len))
+        let read = ProtFlags::PROT_READ;
+        Some(Self(
+            Mapped::new(&file, 0, len, read, MapFlags::MAP_PRIVATE).ok()?,
+        ))
     }
 }
 
-impl Deref for Mapped {
+impl Deref for KernelBtf {
     type Target = [u8];
 
     fn deref(&self) -> &[u8] {
+        let start = self.0.start().as_ptr();
         // SAFETY: mapped until self is dropped, and the kernel never changes its BTF.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().cast(), self.1.get()) }
-    }
-}
-
-impl Drop for Mapped {
-    fn drop(&mut self) {
-        // SAFETY: self's own mapping, and nobody has a reference into it any more.
-        let _ = unsafe { munmap(self.0, self.1.get()) };
+        unsafe { std::slice::from_raw_parts(start, self.0.len()) }
     }
 }
 

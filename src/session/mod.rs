@@ -400,7 +400,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         })
     }
 
-    /// `kprobe __x64_sys_execve, ring buffer 4 MiB, Linux 6.1.0`.
+    /// `kprobe __x64_sys_execve, ring buffer 8 MiB, Linux 6.1.0`.
     fn description(&self) -> String {
         let mut parts = vec![self.attached.clone()];
         parts.extend(self.plan.map(|plan| plan.to_string()));

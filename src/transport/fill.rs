@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: BSD-2-Clause
-//! How much waits in the buffers, by the positions of their two ends.
+//! How much waits in the perf buffers, by the positions of their two ends.
 
 use std::ptr;
 use std::sync::atomic::Ordering;
@@ -7,26 +7,8 @@ use std::sync::atomic::fence;
 
 use libbpf_rs::AsRawLibbpf as _;
 use libbpf_rs::PerfBuffer;
-use libbpf_rs::RingBuffer;
 use libbpf_rs::libbpf_sys;
 use nix::libc;
-
-/// Bytes between consumer and producer, of the fullest ring; records that are
-/// reserved and not submitted yet are among them.
-pub(super) fn ring(buffer: &RingBuffer<'_>) -> u64 {
-    let rings = buffer.as_libbpf_object().as_ptr();
-    let mut most = 0;
-    for index in 0.. {
-        // SAFETY: the buffer is alive; an index beyond its last ring gives NULL.
-        let ring = unsafe { libbpf_sys::ring_buffer__ring(rings, index) };
-        if ring.is_null() {
-            break;
-        }
-        // SAFETY: a ring of this buffer.
-        most = most.max(unsafe { libbpf_sys::ring__avail_data_size(ring) });
-    }
-    most
-}
 
 /// Bytes between tail and head, of the fullest CPU's buffer.
 pub(super) fn perf(buffer: &PerfBuffer<'_>) -> u64 {

@@ -6,6 +6,7 @@
 mod fill;
 mod order;
 mod plan;
+mod ring;
 
 use std::cell::Cell;
 use std::cell::RefCell;
@@ -23,8 +24,6 @@ use libbpf_rs::MapHandle;
 use libbpf_rs::Object;
 use libbpf_rs::PerfBuffer;
 use libbpf_rs::PerfBufferBuilder;
-use libbpf_rs::RingBuffer;
-use libbpf_rs::RingBufferBuilder;
 use nix::sys::epoll::Epoll;
 use nix::sys::epoll::EpollCreateFlags;
 use nix::sys::epoll::EpollEvent;
@@ -34,6 +33,7 @@ use nix::sys::epoll::EpollTimeout;
 use crate::enrich::clocks;
 use order::Order;
 pub use plan::Plan;
+use ring::Ring;
 
 /// The map that carries records (src/bpf/event.bpf.h).
 pub const MAP: &str = "hello_events";
@@ -90,10 +90,9 @@ enum Buffer {
 
 #[derive(Debug)]
 struct Rings {
-    /// Each by itself: libbpf would read them in turn, and the first could starve others.
-    rings: Vec<RingBuffer<'static>>,
-    /// Readable once for each wake-up. libbpf's own would be as long as there is
-    /// anything in a ring, and in a storm wake us for every few records.
+    rings: RefCell<Vec<Ring>>,
+    /// Readable once for each wake-up, not as long as there is anything in a ring: in a
+    /// storm that would wake us for every few records.
     wakeups: Epoll,
     /// Bytes that are a reason to wake us.
     mark: u64,
@@ -101,14 +100,14 @@ struct Rings {
 }
 
 impl Rings {
-    fn open(object: &Object, plan: Plan, rings: &[MapHandle], order: &Sink) -> Result<Self> {
+    fn open(object: &Object, plan: Plan, rings: &[MapHandle]) -> Result<Self> {
         let map = |name| {
             let map = object.maps().find(|map| map.name() == name);
             let map = map.with_context(|| format!("the object has no map {name}"))?;
             MapHandle::try_from(&map).with_context(|| format!("cannot open the map {name}"))
         };
         if rings.is_empty() {
-            return Self::of(&[map(MAP)?], map(WAKE)?, plan, order);
+            return Self::of(&[map(MAP)?], map(WAKE)?, plan);
         }
         let by_group = map(RINGS_MAP)?;
         for (group, ring) in (0u32..).zip(rings) {
@@ -117,29 +116,31 @@ impl Rings {
                 .update(&group.to_ne_bytes(), &fd.to_ne_bytes(), MapFlags::ANY)
                 .context("cannot hand the ring buffers over")?;
         }
-        Self::of(rings, map(WAKE)?, plan, order)
+        Self::of(rings, map(WAKE)?, plan)
     }
 
-    fn of(maps: &[MapHandle], wake: MapHandle, plan: Plan, order: &Sink) -> Result<Self> {
+    fn of(maps: &[MapHandle], wake: MapHandle, plan: Plan) -> Result<Self> {
         let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create")?;
         let mut rings = Vec::new();
         for map in maps {
-            let into = Rc::clone(order);
-            let mut builder = RingBufferBuilder::new();
-            builder.add(map, move |record: &[u8]| {
-                into.borrow_mut().push(record);
-                0
-            })?;
-            rings.push(builder.build().context("cannot open the ring buffer")?);
+            let ring = Ring::map(map, plan::page() as usize, plan.size as usize);
+            rings.push(ring.with_context(|| format!("cannot map the {plan}"))?);
             let once = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
             wakeups.add(map.as_fd(), once).context("epoll_ctl")?;
         }
         Ok(Self {
-            rings,
+            rings: RefCell::new(rings),
             wakeups,
             mark: u64::from(plan.size / 4),
             wake,
         })
+    }
+
+    /// Bytes that wait in the fullest.
+    fn waiting(&self) -> u64 {
+        let rings = self.rings.borrow();
+        let waiting = rings.iter().map(Ring::waiting).max();
+        waiting.unwrap_or(0) as u64
     }
 
     /// Takes note of a wake-up, so that the next one is told.
@@ -188,10 +189,10 @@ impl Transport {
             let into = Rc::clone(&order);
             let builder = PerfBufferBuilder::new(&map)
                 .pages(plan.pages())
-                .sample_cb(move |_, record: &[u8]| into.borrow_mut().push(record));
+                .sample_cb(move |_, record: &[u8]| into.borrow_mut().push(record, &[]));
             Buffer::Perf(builder.build().context("cannot open the perf buffers")?)
         } else {
-            Buffer::Rings(Rings::open(object, plan, rings, &order)?)
+            Buffer::Rings(Rings::open(object, plan, rings)?)
         };
         Ok(Self {
             buffer,
@@ -253,7 +254,7 @@ impl Transport {
                 let bytes = if order.is_empty() { 0 } else { rings.mark };
                 rings.wake_at(bytes)?;
                 // What finds a full ring wakes nobody.
-                if self.waiting() > rings.mark {
+                if rings.waiting() > rings.mark {
                     self.pace.set(Pace::More);
                 }
                 Ok(())
@@ -275,7 +276,7 @@ impl Transport {
     /// Bytes that wait to be read; of several buffers those of the fullest.
     pub fn waiting(&self) -> u64 {
         match &self.buffer {
-            Buffer::Rings(rings) => rings.rings.iter().map(fill::ring).max().unwrap_or(0),
+            Buffer::Rings(rings) => rings.waiting(),
             Buffer::Perf(perf) => fill::perf(perf),
         }
     }
@@ -288,15 +289,12 @@ impl Transport {
         };
         match &self.buffer {
             Buffer::Rings(rings) => {
-                for ring in &rings.rings {
-                    let count = ring.consume_raw_n(BATCH);
-                    if count < 0 {
-                        return Err(std::io::Error::from_raw_os_error(-count))
-                            .context("cannot read the ring buffer");
-                    }
-                    let newest = self.order.borrow_mut().take_newest();
+                let mut order = self.order.borrow_mut();
+                for ring in rings.rings.borrow_mut().iter_mut() {
+                    let count = ring.read(BATCH, |first, rest| order.push(first, rest));
+                    let newest = order.take_newest();
                     read.any |= count > 0;
-                    if count as usize >= BATCH {
+                    if count >= BATCH {
                         read.more = true;
                         read.until = read.until.min(newest);
                     }

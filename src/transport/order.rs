@@ -56,13 +56,15 @@ struct Slot {
 }
 
 impl Order {
-    /// Takes a record, which begins with its time stamp (`hello_task.ktime`).
-    pub(super) fn push(&mut self, record: &[u8]) {
+    /// Takes a record, which begins with its time stamp (`hello_task.ktime`), in one piece
+    /// or in two.
+    pub(super) fn push(&mut self, record: &[u8], rest: &[u8]) {
+        let len = record.len() + rest.len();
         let ktime = record
             .first_chunk()
             .map_or(0, |time| u64::from_ne_bytes(*time));
         self.is_mixed |= self.waiting.back().is_some_and(|last| last.ktime > ktime);
-        let has_room = |piece: &Piece| piece.bytes.len() + record.len() <= PIECE;
+        let has_room = |piece: &Piece| piece.bytes.len() + len <= PIECE;
         if !self.pieces.back().is_some_and(has_room) {
             self.pieces.push_back(Piece::default());
         }
@@ -76,9 +78,10 @@ impl Order {
             ktime,
             piece: self.gone + last,
             start: piece.bytes.len() as u32,
-            len: record.len() as u32,
+            len: len as u32,
         });
         piece.bytes.extend_from_slice(record);
+        piece.bytes.extend_from_slice(rest);
         piece.waiting += 1;
         self.newest = self.newest.max(ktime);
     }
@@ -149,16 +152,16 @@ mod tests {
     fn what_came_late_takes_its_place() {
         let mut order = Order::default();
         for (time, text) in [(5, "e"), (2, "b"), (9, "i"), (3, "c")] {
-            order.push(&record(time, text));
+            order.push(&record(time, text), &[]);
         }
         let mut seen = String::new();
         let mut take = |record: &[u8]| seen.push(char::from(record[8]));
         assert_eq!((order.last(), order.take_newest()), (Some(9), 9));
         order.release(3, &mut take);
-        order.push(&record(4, "d"));
+        order.push(&record(4, "d"), &[]);
         assert_eq!((order.last(), order.take_newest()), (Some(9), 4));
         order.release(5, &mut take);
-        order.push(&record(7, "g"));
+        order.push(&record(7, "g"), &[]);
         assert!(!order.is_empty());
         order.release(u64::MAX, &mut take);
         assert_eq!((order.last(), order.is_empty()), (None, true));
@@ -166,7 +169,7 @@ mod tests {
     }
 
     /// Much comes, a little stays, as in a storm: every record whole, in order, in memory
-    /// that does not grow; some are longer than a piece.
+    /// that does not grow; some are longer than a piece, most come in two.
     #[test]
     fn a_storm_takes_little_memory() {
         let length = |time: u64| match time % 1009 {
@@ -178,10 +181,9 @@ mod tests {
         let mut largest = 0;
         for time in 0..10_000u64 {
             let late = time ^ 3; // mixed up in groups of four
-            order.push(&record(
-                late,
-                &format!("{late} {}", "x".repeat(length(late))),
-            ));
+            let record = record(late, &format!("{late} {}", "x".repeat(length(late))));
+            let (first, rest) = record.split_at(8 + late as usize % (record.len() - 8));
+            order.push(first, rest);
             if time % 16 == 15 {
                 order.release(time - 8, |record| {
                     let text = String::from_utf8_lossy(&record[8..]);

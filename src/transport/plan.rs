@@ -30,7 +30,7 @@ fn sysconf(variable: SysconfVar) -> Option<u64> {
 }
 
 /// Bytes in a page: 16 or 64 KiB on some arm64 kernels.
-fn page() -> u32 {
+pub(super) fn page() -> u32 {
     let page = sysconf(SysconfVar::PAGE_SIZE).and_then(|page| u32::try_from(page).ok());
     page.unwrap_or(4096)
 }
@@ -41,18 +41,17 @@ fn cpus() -> u32 {
 }
 
 /// Bytes of all rings together unless `--buffer-size` says otherwise: a power of two,
-/// 256 KiB for each CPU, between 4 and 64 MiB, and not more than a 256th of the memory,
+/// 512 KiB for each CPU, between 8 and 64 MiB, and not more than a 256th of the memory,
 /// but for 256 KiB.
 ///
 /// An open makes a record of some 200 bytes: a MiB is 10 ms of a CPU that opens a file
 /// every 2 us, or 25 ms as fast as one can under hello. A reader is woken at a quarter; it
-/// waits for its turn on a busy CPU, and for a disk or a hypervisor up to 100 ms. The kernel
-/// maps a ring twice, so it counts twice in what `ps` shows.
+/// waits for its turn on a busy CPU, and for a disk or a hypervisor 100 ms and more.
 fn ring_default(cpus: u32, memory: u64) -> u32 {
-    let wanted = (u64::from(cpus) << 18).clamp(4 << 20, 64 << 20);
+    let wanted = (u64::from(cpus) << 19).clamp(8 << 20, 64 << 20);
     let share = (memory / 256).max(256 << 10);
     let power = |bytes: u64| 1 << bytes.ilog2();
-    u32::try_from(wanted.next_power_of_two().min(power(share))).unwrap_or(4 << 20)
+    u32::try_from(wanted.next_power_of_two().min(power(share))).unwrap_or(8 << 20)
 }
 
 /// Bytes of each of several rings that have no more than so many together.
@@ -187,14 +186,14 @@ mod tests {
     fn sizes() {
         const MIB: u32 = 1 << 20;
         let gib = |count: u64| count << 30;
-        assert_eq!(ring_default(1, gib(8)), 4 * MIB);
-        assert_eq!(ring_default(16, gib(8)), 4 * MIB);
-        assert_eq!(ring_default(17, gib(8)), 8 * MIB);
+        assert_eq!(ring_default(1, gib(8)), 8 * MIB);
+        assert_eq!(ring_default(16, gib(8)), 8 * MIB);
+        assert_eq!(ring_default(17, gib(8)), 16 * MIB);
         assert_eq!(ring_default(512, gib(512)), 64 * MIB);
         assert_eq!(ring_default(64, gib(1)), 4 * MIB);
         assert_eq!(ring_default(2, gib(0)), 256 << 10);
         assert_eq!(each_of(1, 4 * MIB), 4 * MIB);
-        assert_eq!(each_of(3, ring_default(48, gib(64))), 4 * MIB);
+        assert_eq!(each_of(3, ring_default(48, gib(64))), 8 * MIB);
         assert_eq!(each_of(15, ring_default(240, gib(64))), 4 * MIB);
     }
 
