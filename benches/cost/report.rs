@@ -206,6 +206,7 @@ fn storms(storms: &[Storm]) -> String {
                     thousands(lost),
                     outcome.lost.map_or_else(|| "nothing".into(), said),
                     figure(outcome.cpu_per_million()),
+                    figure(outcome.stolen.as_secs_f64()),
                     figure(outcome.memory),
                 ]);
             }
@@ -223,6 +224,7 @@ fn storms(storms: &[Storm]) -> String {
         "not shown",
         "says it lost",
         "CPU s per million shown",
+        "stolen, CPU s",
         "peak MiB",
     ];
     let mut text = format!("### Storm of opens\n\n{}", table(&head, &lines));

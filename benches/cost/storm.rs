@@ -6,7 +6,10 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
+use anyhow::Context as _;
 use anyhow::Result;
+use nix::unistd::SysconfVar;
+use nix::unistd::sysconf;
 
 use crate::measure::HELLO_READY;
 use crate::place::Place;
@@ -48,6 +51,8 @@ pub(crate) struct Outcome {
     pub(crate) lost: Option<u64>,
     /// Of the tracer, on all CPUs, from its start to its end.
     pub(crate) cpu: Duration,
+    /// CPU time that the host of a virtual machine gave to others while it was wanted here.
+    pub(crate) stolen: Duration,
     /// The tracer's peak, MiB.
     pub(crate) memory: f64,
 }
@@ -98,6 +103,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
     // How long a part of the storm takes does not matter.
     let part = 20_000;
     let tracer = Tracer::start(command, ready, place)?;
+    let stolen = stolen()?;
     let begin = Instant::now();
     let mut opens = 0;
     while begin.elapsed() < time {
@@ -105,6 +111,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         opens += u64::from(part);
     }
     let seconds = begin.elapsed().as_secs_f64();
+    let stolen = self::stolen()?.saturating_sub(stolen);
     let memory = tracer::mebibytes(tracer.memory().process);
     let end = tracer.stop()?;
     let shown = tracer::lines_with(&end.out, "bench-file")?;
@@ -115,6 +122,19 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         shown,
         lost: if hello { stats::lost(&end.said) } else { None },
         cpu: end.cpu,
+        stolen,
         memory,
     })
+}
+
+/// `steal` of all CPUs (proc_stat(5)).
+fn stolen() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let ticks = stat
+        .split_whitespace()
+        .nth(8)
+        .and_then(|steal| steal.parse().ok());
+    let ticks: u64 = ticks.context("/proc/stat: no steal")?;
+    let second = sysconf(SysconfVar::CLK_TCK)?.context("CLK_TCK")?;
+    Ok(Duration::from_secs(ticks) / u32::try_from(second)?)
 }
