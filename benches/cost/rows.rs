@@ -104,9 +104,10 @@ const fn hello(
     }
 }
 
-/// What differs more from turn to turn wants more of them.
-const fn often(row: Row) -> Row {
-    Row { times: 8, ..row }
+/// What differs more from turn to turn wants more of them, and so does what is so near to
+/// its floor that a few nanoseconds decide.
+const fn often(times: usize, row: Row) -> Row {
+    Row { times, ..row }
 }
 
 const fn peer(
@@ -174,12 +175,15 @@ pub(crate) const ROWS: &[Row] = &[
         &["floor_process_exec", "floor_process_exit"],
         &[Exec],
     ),
-    hello(
-        "hello syscount",
-        Job::Count,
-        ENTER,
-        &[Getppid, Mix],
-        &["--mode", "syscount"],
+    often(
+        4,
+        hello(
+            "hello syscount",
+            Job::Count,
+            ENTER,
+            &[Getppid, Mix],
+            &["--mode", "syscount"],
+        ),
     ),
     hello(
         "hello syscount --by pid,syscall",
@@ -195,12 +199,15 @@ pub(crate) const ROWS: &[Row] = &[
         &[Getppid],
         &["--mode", "syscount", "--by", "comm"],
     ),
-    hello(
-        "hello syscount -p OTHER",
-        Job::None,
-        ENTER,
-        &[Getppid, Mix],
-        &["--mode", "syscount", "-p", "{other}"],
+    often(
+        4,
+        hello(
+            "hello syscount -p OTHER",
+            Job::None,
+            ENTER,
+            &[Getppid, Mix],
+            &["--mode", "syscount", "-p", "{other}"],
+        ),
     ),
     hello(
         "hello syscount --latency",
@@ -223,27 +230,36 @@ pub(crate) const ROWS: &[Row] = &[
         &[Open, FailingOpen],
         &["--mode", "file", "-u", "{uid}", "-o", "json"],
     ),
-    hello(
-        "hello file -p OTHER",
-        Job::None,
-        EXIT,
-        &[Getppid, RefusedOpen, Open],
-        &["--mode", "file", "-p", "{other}"],
+    often(
+        4,
+        hello(
+            "hello file -p OTHER",
+            Job::None,
+            EXIT,
+            &[Getppid, RefusedOpen, Open],
+            &["--mode", "file", "-p", "{other}"],
+        ),
     ),
-    often(hello(
-        "hello exec, text",
-        Job::Execs,
-        PROCESS,
-        &[Exec],
-        &["--mode", "exec", "-u", "{uid}"],
-    )),
-    often(hello(
-        "hello exec, JSON",
-        Job::Execs,
-        PROCESS,
-        &[Exec],
-        &["--mode", "exec", "-u", "{uid}", "-o", "json"],
-    )),
+    often(
+        8,
+        hello(
+            "hello exec, text",
+            Job::Execs,
+            PROCESS,
+            &[Exec],
+            &["--mode", "exec", "-u", "{uid}"],
+        ),
+    ),
+    often(
+        8,
+        hello(
+            "hello exec, JSON",
+            Job::Execs,
+            PROCESS,
+            &[Exec],
+            &["--mode", "exec", "-u", "{uid}", "-o", "json"],
+        ),
+    ),
     hello(
         "hello buffer",
         Job::None,
