@@ -20,7 +20,7 @@
 //!   processes chose.
 //! - [`output`] prints: [`output::columns`] for people, [`output::json`] for programs.
 //! - [`ledger`] accounts for every event.
-//! - [`list`] shows what there is: `--list`.
+//! - [`list`] shows what there is: `--list`; `mapped` is memory shared with the kernel.
 
 pub mod cli;
 pub mod command;

@@ -103,7 +103,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
     // How long a part of the storm takes does not matter.
     let part = 20_000;
     let tracer = Tracer::start(command, ready, place)?;
-    let stolen = stolen()?;
+    let before = steal()?;
     let begin = Instant::now();
     let mut opens = 0;
     while begin.elapsed() < time {
@@ -111,7 +111,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         opens += u64::from(part);
     }
     let seconds = begin.elapsed().as_secs_f64();
-    let stolen = self::stolen()?.saturating_sub(stolen);
+    let stolen = steal()?.saturating_sub(before);
     let memory = tracer::mebibytes(tracer.memory().process);
     let end = tracer.stop()?;
     let shown = tracer::lines_with(&end.out, "bench-file")?;
@@ -128,7 +128,7 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
 }
 
 /// `steal` of all CPUs (proc_stat(5)).
-fn stolen() -> Result<Duration> {
+fn steal() -> Result<Duration> {
     let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
     let ticks = stat
         .split_whitespace()

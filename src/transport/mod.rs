@@ -52,6 +52,10 @@ const BATCH: usize = 1 << 10;
 /// at the latest; less (the order's slack) if somebody watches.
 const BATCH_TIME: Duration = Duration::from_millis(100);
 
+/// The same where a record that is still being written, by a program that was interrupted,
+/// keeps those behind it from being read.
+const HELD_TIME: Duration = Duration::from_millis(1);
+
 /// The same when nothing came. A program that has looked at `hello_wake` before it was
 /// written, and sends its record after the buffer was found empty, wakes nobody; it
 /// is done within the first BATCH_TIME, and what took longer is found by this.
@@ -72,6 +76,8 @@ pub struct Transport {
 enum Pace {
     /// There is more to read.
     More,
+    /// There is more, behind a record that is still being written.
+    Held,
     /// All has been read.
     Busy,
     /// Nothing was there, and nothing waits for its turn.
@@ -123,7 +129,7 @@ impl Rings {
         let wakeups = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).context("epoll_create")?;
         let mut rings = Vec::new();
         for map in maps {
-            let ring = Ring::map(map, plan::page() as usize, plan.size as usize);
+            let ring = Ring::map(map, plan::page() as usize, map.max_entries() as usize);
             rings.push(ring.with_context(|| format!("cannot map the {plan}"))?);
             let once = EpollEvent::new(EpollFlags::EPOLLIN | EpollFlags::EPOLLET, 0);
             wakeups.add(map.as_fd(), once).context("epoll_ctl")?;
@@ -215,6 +221,7 @@ impl Transport {
     pub fn due(&self) -> Duration {
         match self.pace.get() {
             Pace::More => return Duration::ZERO,
+            Pace::Held => return HELD_TIME,
             Pace::Idle => return IDLE_TIME,
             Pace::Busy | Pace::Quiet => {}
         }
@@ -245,7 +252,7 @@ impl Transport {
             _ if read.more => Pace::More,
             _ if read.any || !order.is_empty() => Pace::Busy,
             Pace::Quiet | Pace::Idle => Pace::Idle,
-            Pace::Busy | Pace::More => Pace::Quiet,
+            Pace::Busy | Pace::More | Pace::Held => Pace::Quiet,
         };
         self.pace.set(pace);
         match &self.buffer {
@@ -253,8 +260,12 @@ impl Transport {
                 // The first record after a pause wakes us; what follows it is read with it.
                 let bytes = if order.is_empty() { 0 } else { rings.mark };
                 rings.wake_at(bytes)?;
-                // What finds a full ring wakes nobody.
-                if rings.waiting() > rings.mark {
+                let waiting = rings.waiting();
+                if waiting > 0 && !read.any {
+                    // Who writes the record in front was told that hello is awake.
+                    self.pace.set(Pace::Held);
+                } else if waiting > rings.mark {
+                    // What finds a full ring wakes nobody.
                     self.pace.set(Pace::More);
                 }
                 Ok(())

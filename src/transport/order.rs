@@ -182,7 +182,7 @@ mod tests {
         for time in 0..10_000u64 {
             let late = time ^ 3; // mixed up in groups of four
             let record = record(late, &format!("{late} {}", "x".repeat(length(late))));
-            let (first, rest) = record.split_at(8 + late as usize % (record.len() - 8));
+            let (first, rest) = record.split_at(8 + late as usize % (record.len() - 7));
             order.push(first, rest);
             if time % 16 == 15 {
                 order.release(time - 8, |record| {

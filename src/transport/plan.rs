@@ -44,8 +44,8 @@ fn cpus() -> u32 {
 /// 512 KiB for each CPU, between 8 and 64 MiB, and not more than a 256th of the memory,
 /// but for 256 KiB.
 ///
-/// An open makes a record of some 200 bytes: a MiB is 10 ms of a CPU that opens a file
-/// every 2 us, or 25 ms as fast as one can under hello. A reader is woken at a quarter; it
+/// An open makes a record of some 250 bytes: a MiB is 8 ms of a CPU that opens a file
+/// every 2 us, or 20 ms as fast as one can under hello. A reader is woken at a quarter; it
 /// waits for its turn on a busy CPU, and for a disk or a hypervisor 100 ms and more.
 fn ring_default(cpus: u32, memory: u64) -> u32 {
     let wanted = (u64::from(cpus) << 19).clamp(8 << 20, 64 << 20);

@@ -51,11 +51,14 @@ pub(super) struct Ring {
 }
 
 impl Ring {
-    /// Maps a ring buffer of `size` bytes.
+    /// Maps a ring buffer of `size` bytes, a power of two, as its map says.
     ///
     /// # Errors
     /// As mmap(2).
     pub(super) fn map(ring: impl AsFd, page: usize, size: usize) -> nix::Result<Self> {
+        if !size.is_power_of_two() {
+            return Err(nix::Error::EINVAL);
+        }
         let map = |offset, len, access| {
             let len = NonZeroUsize::new(len).ok_or(nix::Error::EINVAL)?;
             Mapped::new(&ring, offset, len, access, MapFlags::MAP_SHARED)
@@ -81,9 +84,10 @@ impl Ring {
 
     /// How far records were begun.
     fn written(&self) -> usize {
-        // SAFETY: an unsigned long at the beginning of a page that lives as long as self. A
-        // relaxed load of a word does not write, so the page may be one that is only read.
-        let position = unsafe { AtomicUsize::from_ptr(self.written.start().as_ptr().cast()) };
+        // SAFETY: an unsigned long at the beginning of a page that lives as long as self. It
+        // may be one that is only read, for a relaxed load of a word does not write
+        // (std::sync::atomic, "Atomic accesses to read-only memory").
+        let position: &AtomicUsize = unsafe { self.written.start().cast().as_ref() };
         let position = position.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         position
@@ -93,20 +97,19 @@ impl Ring {
     fn header(&self, at: usize) -> u32 {
         let offset = self.page + (at & (self.size - 1));
         debug_assert!(offset.is_multiple_of(HEADER) && offset < self.written.len());
-        // SAFETY: within the mapping, and aligned, for records are to eight bytes. As above.
-        let header =
-            unsafe { AtomicU32::from_ptr(self.written.start().as_ptr().add(offset).cast()) };
+        // SAFETY: within the mapping, and aligned, for records are to eight bytes; only
+        // loaded, as above.
+        let header: &AtomicU32 = unsafe { self.written.start().add(offset).cast().as_ref() };
         let header = header.load(Ordering::Relaxed);
         fence(Ordering::Acquire);
         header
     }
 
-    /// Bytes of a record, in two pieces if it goes over the end.
+    /// Bytes of a record, no more than the ring has, in two pieces if it goes over the end.
     fn record(&self, at: usize, len: usize) -> (&[u8], &[u8]) {
         let offset = at & (self.size - 1);
         let first = len.min(self.size - offset);
         let data = |offset: usize, len: usize| {
-            debug_assert!(offset + len <= self.size);
             // SAFETY: within the data, and no writer comes here before `told` has passed it,
             // for which self is borrowed mutably.
             unsafe {
@@ -141,6 +144,8 @@ impl Ring {
                 break;
             }
             let len = (header & !(BUSY | DISCARDED)) as usize;
+            // The kernel sees to it; what follows would read other memory.
+            assert!(len <= self.size - HEADER, "a record larger than its ring");
             if header & DISCARDED == 0 {
                 let (first, rest) = self.record(self.at.wrapping_add(HEADER), len);
                 to(first, rest);
@@ -159,8 +164,10 @@ impl Ring {
 
     /// Lets the writers have what was read.
     fn tell(&mut self) {
-        self.reader().store(self.at, Ordering::Release);
-        self.told = self.at;
+        if self.told != self.at {
+            self.reader().store(self.at, Ordering::Release);
+            self.told = self.at;
+        }
     }
 }
 
@@ -173,9 +180,13 @@ mod tests {
     use nix::sys::memfd::memfd_create;
 
     use super::*;
+    use crate::transport::plan;
 
-    const PAGE: usize = 4096;
-    const SIZE: usize = 2 * PAGE;
+    const SIZE: usize = 8192;
+
+    fn page() -> usize {
+        plan::page() as usize
+    }
 
     /// A file that looks like a ring, and the kernel's part of the work.
     struct Writer {
@@ -186,15 +197,23 @@ mod tests {
     impl Writer {
         fn new() -> Self {
             let file = File::from(memfd_create("ring", MFdFlags::MFD_CLOEXEC).expect("a file"));
-            file.set_len((2 * PAGE + SIZE) as u64).expect("its size");
+            file.set_len((2 * page() + SIZE) as u64).expect("its size");
             Self { file, at: 0 }
         }
 
         fn put(&self, at: usize, bytes: &[u8]) {
-            for (at, byte) in (at..).zip(bytes) {
-                let offset = (2 * PAGE + at % SIZE) as u64;
-                self.file.write_all_at(&[*byte], offset).expect("room");
+            let (first, rest) = bytes.split_at(bytes.len().min(SIZE - at % SIZE));
+            for (at, bytes) in [(at % SIZE, first), (0, rest)] {
+                let offset = (2 * page() + at) as u64;
+                self.file.write_all_at(bytes, offset).expect("room");
             }
+        }
+
+        /// How far it knows that it was read.
+        fn read_to(&self) -> usize {
+            let mut read = [0; size_of::<usize>()];
+            self.file.read_exact_at(&mut read, 0).expect("a position");
+            usize::from_ne_bytes(read)
         }
 
         fn header(&self, at: usize, len: usize, bits: u32) {
@@ -203,13 +222,11 @@ mod tests {
 
         /// Writes a record and returns where, or `None` if the ring is full.
         fn write(&mut self, bytes: &[u8], bits: u32) -> Option<usize> {
-            let mut read = [0; size_of::<usize>()];
-            self.file.read_exact_at(&mut read, 0).expect("a position");
             let (at, next) = (
                 self.at,
                 self.at + (HEADER + bytes.len()).next_multiple_of(8),
             );
-            if next - usize::from_ne_bytes(read) > SIZE {
+            if next - self.read_to() >= SIZE {
                 return None;
             }
             self.put(at + HEADER, bytes);
@@ -217,7 +234,7 @@ mod tests {
             self.at = next;
             let position = next.to_ne_bytes();
             self.file
-                .write_all_at(&position, PAGE as u64)
+                .write_all_at(&position, page() as u64)
                 .expect("room");
             Some(at)
         }
@@ -229,11 +246,12 @@ mod tests {
         seen
     }
 
-    /// Records of all lengths, at all places, as many as fit before each read.
+    /// Records of all lengths, at all places, as many as fit before each read, which gives
+    /// their room back while it goes on.
     #[test]
     fn every_record_is_read_once_and_whole() {
         let mut writer = Writer::new();
-        let mut ring = Ring::map(&writer.file, PAGE, SIZE).expect("a ring");
+        let mut ring = Ring::map(&writer.file, page(), SIZE).expect("a ring");
         let record = |number: usize| -> Vec<u8> {
             let len = 8 + number * 37 % 1009;
             (number..number + len).map(|byte| byte as u8).collect()
@@ -244,8 +262,14 @@ mod tests {
                 written += 1;
             }
             assert!(ring.waiting() > SIZE - 1100);
+            let mut at = ring.at;
             ring.read(7 + seen % 5, |first, rest| {
                 in_two += usize::from(!rest.is_empty());
+                assert!(
+                    at - writer.read_to() <= SIZE / GIVE_BACK,
+                    "room is given back soon"
+                );
+                at += (HEADER + first.len() + rest.len()).next_multiple_of(8);
                 assert!(first.len() >= 8, "the time stamp is in one piece");
                 assert!([first, rest].concat() == record(seen), "{seen}");
                 seen += 1;
@@ -257,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_being_written_is_waited_for_and_what_was_given_up_is_not_told() {
         let mut writer = Writer::new();
-        let mut ring = Ring::map(&writer.file, PAGE, SIZE).expect("a ring");
+        let mut ring = Ring::map(&writer.file, page(), SIZE).expect("a ring");
         writer.write(b"one-----", 0);
         writer.write(b"given up", DISCARDED);
         let busy = writer.write(b"two-----", BUSY).expect("room");
@@ -274,12 +298,12 @@ mod tests {
     #[test]
     fn reading_begins_where_the_ring_was_read_to() {
         let mut writer = Writer::new();
-        let mut ring = Ring::map(&writer.file, PAGE, SIZE).expect("a ring");
+        let mut ring = Ring::map(&writer.file, page(), SIZE).expect("a ring");
         writer.write(b"old-----", 0);
         assert_eq!(read(&mut ring, 9).len(), 1);
         drop(ring);
         writer.write(b"new-----", 0);
-        let mut ring = Ring::map(&writer.file, PAGE, SIZE).expect("a ring");
+        let mut ring = Ring::map(&writer.file, page(), SIZE).expect("a ring");
         assert_eq!(read(&mut ring, 9), [b"new-----"]);
     }
 }

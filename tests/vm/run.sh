@@ -237,7 +237,7 @@ report() {
     failed_kernels=$((failed_kernels + 1)) keep_logs=yes
     line="kernel $name FAILED: $(printf '%s; ' "${reasons[@]}" | sed 's/; $//')"
     echo "$line"
-    summary+=("$line" "$(failing_tests "$tests_log" | indent)")
+    mapfile -t -O "${#summary[@]}" summary < <(echo "$line"; failing_tests "$tests_log" | indent)
     if grep -aq '^failures:' "$tests_log"; then
         echo "  failing tests:"
         # Up to the closing line; long output is in the log.
