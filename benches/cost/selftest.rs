@@ -171,14 +171,11 @@ fn loops() -> Result<()> {
     ensure!(workload::parse("100 5.0\n", 1.0).is_err());
     ensure!(workload::parse("100 x 100\n", 1.0).is_err());
     // The last was interrupted.
-    let loops = workload::parse("1 10 2 10 3 13 2 40 9", 1.0)?;
-    let figure = turn::figure(Work::Exec, &loops, 6);
+    let figure = turn::figure(&workload::parse("1 10 2 10 3 13 2 40 9", 1.0)?, 6);
     same!(figure.map(|turn| turn.ns), Some(11.0));
-    let typical = turn::figure(Work::Getppid, &loops, 6);
-    same!(typical.map(|turn| turn.ns), Some(10.0));
     same!(figure.map(|turn| turn.yardstick), Some(3.0));
     same!(figure.map(|turn| turn.kept), Some(0.5));
-    ensure!(turn::figure(Work::Exec, &[], 6).is_none());
+    ensure!(turn::figure(&[], 6).is_none());
     Ok(())
 }
 

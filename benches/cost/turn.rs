@@ -35,7 +35,7 @@ pub(crate) struct Loop {
 /// The figure of a turn.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Turn {
-    /// Nanoseconds of a unit, of a loop that nothing has lengthened.
+    /// Nanoseconds of a unit, the mean.
     pub(crate) ns: f64,
     /// The longest yardstick beside it, nanoseconds.
     pub(crate) yardstick: f64,
@@ -54,11 +54,6 @@ const SHORTEST: f64 = 0.05;
 /// Where a loop takes so many times as long as the median, the scheduler has run something
 /// else.
 const INTERRUPTED: f64 = 2.0;
-
-/// Of a turn's undisturbed loops so many are not longer than its figure. Others who use the same
-/// caches and memory are not seen by the yardstick, and only lengthen loops: their mean differs
-/// four times as much from turn to turn.
-const TYPICAL: f64 = 0.25;
 
 /// How long a loop is: short enough to be in one piece on an undisturbed core. One exec takes
 /// half of it, and is a loop: it differs so much from the next that many are wanted, of which
@@ -134,7 +129,7 @@ impl Quiet {
                 } else {
                     count
                 };
-                return Ok(figure(work, &workload.loops(operations, 1)?, 1));
+                return Ok(figure(&workload.loops(operations, 1)?, 1));
             }
             Length::Time(time) => time * share(work),
         };
@@ -151,7 +146,7 @@ impl Quiet {
             }
         }
         // Of a few loops a figure would be a guess.
-        Ok(figure(work, &quiet, made).filter(|_| quiet.len() >= wanted.div_ceil(2) as usize))
+        Ok(figure(&quiet, made).filter(|_| quiet.len() >= wanted.div_ceil(2) as usize))
     }
 }
 
@@ -161,20 +156,15 @@ fn in_time(time: Duration, one: Duration) -> u32 {
     u32::try_from(fit).unwrap_or(u32::MAX).max(1)
 }
 
-/// What comes of loops but for those that were interrupted, of so many that were made. Of
-/// execs, each a loop and each different, the mean.
-pub(crate) fn figure(work: Work, loops: &[Loop], made: usize) -> Option<Turn> {
+/// The mean of all but those loops that were interrupted, of so many that were made.
+pub(crate) fn figure(loops: &[Loop], made: usize) -> Option<Turn> {
     let all: Vec<f64> = loops.iter().map(|one| one.ns).collect();
     let limit = INTERRUPTED * stats::quantile(&all, 0.5)?;
     let kept: Vec<&Loop> = loops.iter().filter(|one| one.ns <= limit).collect();
-    let ns: Vec<f64> = kept.iter().map(|one| one.ns).collect();
     #[expect(clippy::cast_precision_loss, reason = "few loops")]
-    let mean = ns.iter().sum::<f64>() / ns.len() as f64;
+    let count = kept.len() as f64;
     Some(Turn {
-        ns: match work {
-            Work::Exec => mean,
-            _ => stats::quantile(&ns, TYPICAL)?,
-        },
+        ns: kept.iter().map(|one| one.ns).sum::<f64>() / count,
         yardstick: kept.iter().map(|one| one.yardstick).fold(0.0, f64::max),
         kept: share_of(kept.len(), made),
     })

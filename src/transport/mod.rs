@@ -44,6 +44,9 @@ const RINGS_MAP: &str = "hello_rings";
 /// The section in which user space says when it is to be woken (`hello_wake`).
 const WAKE: &str = ".data.wake";
 
+/// `HELLO_WAKE_NEVER` there.
+const WAKE_NEVER: u64 = u64::MAX;
+
 /// Records read from a ring in one go at the most, so that a storm cannot keep hello
 /// from looking at the clock and at signals.
 const BATCH: usize = 1 << 10;
@@ -262,7 +265,9 @@ impl Transport {
                 rings.wake_at(bytes)?;
                 let waiting = rings.waiting();
                 if waiting > 0 && !read.any {
-                    // Who writes the record in front was told that hello is awake.
+                    // Who writes the record in front was told that hello is awake; others need
+                    // not wake it before there is something to read.
+                    rings.wake_at(WAKE_NEVER)?;
                     self.pace.set(Pace::Held);
                 } else if waiting > rings.mark {
                     // What finds a full ring wakes nobody.
