@@ -16,6 +16,7 @@ use crate::place::UID;
 use crate::rows::UNTRACED;
 use crate::stats::Estimate;
 use crate::tracer::Tracer;
+use crate::turn::By;
 use crate::turn::Length;
 use crate::turn::Quiet;
 use crate::workload::Work;
@@ -46,9 +47,10 @@ pub(crate) fn measure(place: &Place, quiet: &mut Quiet) -> Result<String> {
         note(FEXIT, round)?;
         tracer.stop()?;
     }
-    let untraced = |sample: Sample<'_>| sample.ns(UNTRACED, Work::Getppid);
+    let ns = |sample: Sample<'_>, row| sample.ns(row, Work::Getppid, By::Quarter);
+    let untraced = |sample: Sample<'_>| ns(sample, UNTRACED);
     let ratio = results
-        .estimate(|sample| Some(sample.ns(FEXIT, Work::Getppid)? / untraced(sample)?))
+        .estimate(|sample| Some(ns(sample, FEXIT)? / untraced(sample)?))
         .context("no figures")?;
     let uname = nix::sys::utsname::uname()?;
     Ok(format!(

@@ -44,6 +44,7 @@ use crate::rows::ROWS;
 use crate::rows::Row;
 use crate::rows::Tracing;
 use crate::rows::UNTRACED;
+use crate::turn::By;
 use crate::turn::Length;
 use crate::workload::Work;
 
@@ -140,7 +141,7 @@ fn bench(words: &[String]) -> Result<()> {
         let has = |work: &Work| {
             bench
                 .results
-                .whole(|sample| sample.ns(row.name, *work))
+                .whole(|sample| sample.ns(row.name, *work, By::Mean))
                 .is_some()
         };
         !matches!(row.tracing, Tracing::Peer(_)) && !row.works.iter().all(has)

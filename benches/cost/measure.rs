@@ -12,6 +12,7 @@ use anyhow::ensure;
 
 use crate::place::Place;
 use crate::place::UID;
+use crate::place::steal;
 use crate::rows;
 use crate::rows::Job;
 use crate::rows::Ready;
@@ -23,6 +24,7 @@ use crate::tracer;
 use crate::tracer::Floor;
 use crate::tracer::Memory;
 use crate::tracer::Tracer;
+use crate::turn::By;
 use crate::turn::Length;
 use crate::turn::Quiet;
 use crate::turn::Turn;
@@ -45,6 +47,14 @@ fn add<T: Clone>(rounds: &mut Rounds<T>, round: usize, value: T) {
     rounds[round].push(value);
 }
 
+/// A turn in which hello lost events.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Loss {
+    pub(crate) events: u64,
+    /// What the host took of the CPUs' time in that turn.
+    pub(crate) stolen: Duration,
+}
+
 /// What was measured of a row.
 #[derive(Debug, Default)]
 pub(crate) struct Measured {
@@ -53,8 +63,8 @@ pub(crate) struct Measured {
     /// From its start until attached, milliseconds.
     pub(crate) starts: Rounds<f64>,
     pub(crate) memory: Memory,
-    /// Events that it says it lost.
-    pub(crate) lost: u64,
+    /// Turns that do not count, for hello says that it lost events.
+    pub(crate) losses: Vec<Loss>,
     /// Why there are no figures.
     pub(crate) why: Option<String>,
 }
@@ -71,7 +81,7 @@ impl Results {
         self.rows.get(row)
     }
 
-    fn entry(&mut self, row: &'static str) -> &mut Measured {
+    pub(crate) fn entry(&mut self, row: &'static str) -> &mut Measured {
         self.rows.entry(row).or_default()
     }
 
@@ -135,9 +145,9 @@ impl Sample<'_> {
     }
 
     /// Nanoseconds of a unit.
-    pub(crate) fn ns(self, row: &str, work: Work) -> Option<f64> {
+    pub(crate) fn ns(self, row: &str, work: Work, by: By) -> Option<f64> {
         let turns = self.measured(row)?.turns.get(&work)?;
-        self.median(turns, |turn| turn.ns)
+        self.median(turns, |turn| turn.ns(by))
     }
 
     /// The share of loops that count.
@@ -146,14 +156,15 @@ impl Sample<'_> {
         self.median(turns, |turn| turn.kept)
     }
 
-    /// Of these, what is more than untraced.
-    pub(crate) fn added(self, row: &str, work: Work) -> Option<f64> {
-        Some(self.ns(row, work)? - self.ns(rows::UNTRACED, work)?)
+    /// Of these, what is more than untraced by the same figure.
+    pub(crate) fn added(self, row: &str, work: Work, by: By) -> Option<f64> {
+        Some(self.ns(row, work, by)? - self.ns(rows::UNTRACED, work, by)?)
     }
 
-    /// What a row added, in units of what another did.
+    /// What a row added, in units of what another did, both by the first one's figure.
     pub(crate) fn ratio(self, row: &str, other: &str, work: Work) -> Option<f64> {
-        let (added, unit) = (self.added(row, work)?, self.added(other, work)?);
+        let by = rows::row(row)?.by(work);
+        let (added, unit) = (self.added(row, work, by)?, self.added(other, work, by)?);
         // Below nothing is noise, and nothing to divide by.
         Some(if unit > 0.0 {
             added / unit
@@ -241,7 +252,7 @@ impl<'a> Bench<'a> {
         Ok(())
     }
 
-    /// A turn of each of the row's workloads under its tracer.
+    /// A turn of each of the row's workloads under its tracer; none where events were lost.
     fn turns(&mut self, row: &'static Row, round: usize, length: Length) -> Result<Turns> {
         match &row.tracing {
             Tracing::Nothing => self.works(row, length),
@@ -252,15 +263,21 @@ impl<'a> Bench<'a> {
             Tracing::Hello(options) => {
                 let mut command = Command::new(&self.place.hello);
                 self.arguments(&mut command, row, options);
+                let before = steal()?;
                 let tracer = Tracer::start(command, HELLO_READY, self.place)?;
                 let (turns, said) = self.traced(row, round, length, tracer, None)?;
-                let lost = stats::lost(&said).context("hello ended without its ledger")?;
+                let events = stats::lost(&said).context("hello ended without its ledger")?;
                 ensure!(
                     row.job == Job::None || !said.contains("hello: 0 events"),
                     "it attached and saw nothing"
                 );
-                self.results.entry(row.name).lost += lost;
-                Ok(turns)
+                if events == 0 {
+                    return Ok(turns);
+                }
+                let stolen = steal()?.saturating_sub(before);
+                let losses = &mut self.results.entry(row.name).losses;
+                losses.push(Loss { events, stolen });
+                Ok(vec![None; turns.len()])
             }
             Tracing::Peer(peer) => {
                 let file = rows::find(peer.program).map_err(anyhow::Error::msg)?;

@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use anyhow::Result;
@@ -17,6 +18,8 @@ use nix::sched::CpuSet;
 use nix::sched::sched_getaffinity;
 use nix::sched::unshare;
 use nix::unistd::Pid;
+use nix::unistd::SysconfVar;
+use nix::unistd::sysconf;
 use tempfile::TempDir;
 
 /// The user of the workloads: tracers of single events select it, so that what other
@@ -110,4 +113,17 @@ fn mount_what_is_missing() -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// CPU time that the host of a virtual machine gave to others while it was wanted here, on all
+/// CPUs since the start: `steal` of proc_stat(5).
+pub(crate) fn steal() -> Result<Duration> {
+    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
+    let ticks = stat
+        .split_whitespace()
+        .nth(8)
+        .and_then(|steal| steal.parse().ok());
+    let ticks: u64 = ticks.context("/proc/stat: no steal")?;
+    let second = sysconf(SysconfVar::CLK_TCK)?.context("CLK_TCK")?;
+    Ok(Duration::from_secs(ticks) / u32::try_from(second)?)
 }

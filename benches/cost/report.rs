@@ -3,6 +3,8 @@
 
 use std::fmt::Write as _;
 
+use crate::measure::Loss;
+use crate::measure::Measured;
 use crate::measure::Results;
 use crate::rows::Job;
 use crate::rows::ROWS;
@@ -14,6 +16,7 @@ use crate::stats::figure;
 use crate::stats::thousands;
 use crate::storm::Storm;
 use crate::tracer::mebibytes;
+use crate::turn::By;
 use crate::workload::Work;
 
 /// Why a row that attached has no figure of a workload.
@@ -31,7 +34,7 @@ pub(crate) fn best_peer(results: &Results, job: Job, work: Work) -> Option<(&'st
         .filter(|row| row.works.contains(&work))
         .filter(attached)
         .map(|row| {
-            let added = results.whole(|sample| sample.added(row.name, work))?;
+            let added = results.whole(|sample| sample.added(row.name, work, row.by(work)))?;
             Some((row.name, added))
         })
         .collect();
@@ -105,26 +108,32 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
             let _ = writeln!(missing, "- {}: {why}", row.name);
             continue;
         }
-        let Some(ns) = results.whole(|sample| sample.ns(row.name, work)) else {
+        let ns = |by| results.whole(|sample| sample.ns(row.name, work, by));
+        let (Some(mean), Some(quarter)) = (ns(By::Mean), ns(By::Quarter)) else {
             let _ = writeln!(missing, "- {}: {DISTURBED}", row.name);
             continue;
         };
         let kept = results.whole(|sample| sample.kept(row.name, work));
+        let by = row.by(work);
         let more = results
-            .estimate(|sample| sample.added(row.name, work))
+            .estimate(|sample| sample.added(row.name, work, by))
             .filter(|_| row.name != UNTRACED);
         let best = best_peer(results, row.job, work).filter(|_| row.job != Job::None);
-        let peer = best.and_then(|(_, peer)| Some(more?.value / peer));
+        let peer = best
+            .and_then(|(peer, _)| results.whole(|sample| sample.ratio(row.name, peer, work)))
+            .filter(|ratio| ratio.is_finite());
         let floor = results
             .whole(|sample| sample.ratio(row.name, row.floor, work))
             .filter(|ratio| ratio.is_finite());
-        let lost = match measured.lost {
-            0 => "",
-            _ => " (lost events)",
-        };
         lines.push(vec![
-            format!("{}{lost}", row.name),
-            figure(ns),
+            row.name.into(),
+            figure(mean),
+            figure(quarter),
+            match by {
+                By::Mean => "mean",
+                By::Quarter => "quarter",
+            }
+            .into(),
             or_nothing(more.map(|more| more.value), figure),
             more.map_or_else(|| NOTHING.into(), between),
             or_nothing(floor, ratio),
@@ -137,7 +146,9 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
     }
     let head = [
         "row",
-        "ns",
+        "mean",
+        "quarter",
+        "by",
         "added",
         "95 % interval",
         "× floor",
@@ -177,6 +188,40 @@ fn starts(results: &Results, rows: &[&'static Row]) -> String {
     }
     let head = ["row", "ms to attached", "95 %", "peak MiB", "MiB of maps"];
     format!("### Start and memory\n\n{}", table(&head, &lines))
+}
+
+/// How many of a row's turns lost events; nothing where none did.
+pub(crate) fn losing_turns(measured: &Measured) -> Option<String> {
+    let (losing, all) = (measured.losses.len(), measured.starts.concat().len());
+    (losing > 0).then(|| format!("{losing} of {all} turns lost events"))
+}
+
+/// Rows of which turns do not count, because they lost events.
+fn losses(results: &Results, rows: &[&'static Row]) -> String {
+    let mut lines = Vec::new();
+    for row in rows {
+        let Some(measured) = results.of(row.name) else {
+            continue;
+        };
+        let Some(turns) = losing_turns(measured) else {
+            continue;
+        };
+        for Loss { events, stolen } in &measured.losses {
+            #[expect(clippy::cast_precision_loss, reason = "far below 2^53")]
+            let events = *events as f64;
+            lines.push(vec![
+                row.name.into(),
+                turns.clone(),
+                thousands(events),
+                figure(stolen.as_secs_f64()),
+            ]);
+        }
+    }
+    if lines.is_empty() {
+        return String::new();
+    }
+    let head = ["row", "turns", "lost in one of them", "stolen, CPU s"];
+    format!("### Turns that lost events\n\n{}", table(&head, &lines))
 }
 
 fn storms(storms: &[Storm]) -> String {
@@ -237,7 +282,11 @@ fn storms(storms: &[Storm]) -> String {
 /// All tables but the targets'.
 pub(crate) fn all(results: &Results, rows: &[&'static Row], outcome: &[Storm]) -> String {
     let works = Work::ALL.into_iter().map(|each| work(results, each, rows));
-    let parts = works.chain([starts(results, rows), storms(outcome)]);
+    let parts = works.chain([
+        losses(results, rows),
+        starts(results, rows),
+        storms(outcome),
+    ]);
     let parts: Vec<String> = parts.filter(|part| !part.is_empty()).collect();
     parts.join("\n")
 }

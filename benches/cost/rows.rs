@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::path::PathBuf;
 
+use crate::turn::By;
 use crate::workload::Work;
 use crate::workload::Work::Exec;
 use crate::workload::Work::FailingOpen;
@@ -45,8 +46,10 @@ pub(crate) enum Ready {
 /// Rows that do the same job are compared with each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Job {
-    /// No tracer's.
+    /// No peer's, and it shows no events.
     None,
+    /// Shows events, but none that a peer shows.
+    Events,
     Count,
     Latency,
     Opens,
@@ -63,6 +66,19 @@ pub(crate) struct Row {
     pub(crate) floor: &'static str,
     /// How often in each round: more often hello, and what others are compared with.
     pub(crate) times: usize,
+}
+
+impl Row {
+    /// Which figure of a turn is the row's. Whoever shows events has to read them, which
+    /// lengthens some loops; who only counts in the kernel costs each call the same, but no
+    /// exec is like another.
+    pub(crate) fn by(&self, work: Work) -> By {
+        match self.job {
+            Job::Events | Job::Opens | Job::Execs => By::Mean,
+            Job::None | Job::Count | Job::Latency if work == Work::Exec => By::Mean,
+            Job::None | Job::Count | Job::Latency => By::Quarter,
+        }
+    }
 }
 
 pub(crate) const UNTRACED: &str = "untraced";
@@ -262,7 +278,7 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     hello(
         "hello buffer",
-        Job::None,
+        Job::Events,
         ENTER,
         &[Getppid, Exec],
         &["--mode", "buffer", "-u", "{uid}"],
@@ -276,14 +292,14 @@ pub(crate) const ROWS: &[Row] = &[
     ),
     hello(
         "hello tail",
-        Job::None,
+        Job::Events,
         ENTER,
         &[Getppid],
         &["--mode", "tail", "-u", "{uid}"],
     ),
     hello(
         "hello trace",
-        Job::None,
+        Job::Events,
         ENTER,
         &[Getppid, Exec],
         &["--mode", "trace", "-u", "{uid}"],

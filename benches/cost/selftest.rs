@@ -13,6 +13,7 @@ use libtest_mimic::Trial;
 use crate::doc;
 use crate::fexit;
 use crate::measure::Bench;
+use crate::measure::Loss;
 use crate::measure::Results;
 use crate::place::Place;
 use crate::report;
@@ -25,6 +26,7 @@ use crate::stats::Estimate;
 use crate::storm;
 use crate::targets;
 use crate::turn;
+use crate::turn::By;
 use crate::turn::Length;
 use crate::turn::Loop;
 use crate::turn::Quiet;
@@ -103,7 +105,9 @@ fn each_row_has_a_figure(place: &Place) -> Result<()> {
         for work in row.works {
             let turns = measured.and_then(|measured| measured.turns.get(work));
             same!(turns.map(|turns| turns.concat().len()), Some(row.times));
-            let ns = bench.results.whole(|sample| sample.ns(row.name, *work));
+            let ns = bench
+                .results
+                .whole(|sample| sample.ns(row.name, *work, By::Mean));
             ensure!(ns.is_some_and(|ns| ns > 0.0), "{}: {ns:?}", row.name);
         }
         if matches!(row.tracing, Tracing::Hello(_)) {
@@ -161,6 +165,27 @@ fn losses() -> Result<()> {
         Some(12)
     );
     same!(stats::lost("hello: cannot load"), None);
+
+    let mut results = example();
+    let rows: Vec<&'static Row> = ROWS.iter().collect();
+    let title = "Turns that lost events";
+    ensure!(!report::all(&results, &rows, &[]).contains(title));
+    let row = results.entry("hello file, JSON");
+    row.starts = vec![vec![50.0, 51.0], vec![52.0]];
+    row.losses = vec![Loss {
+        events: 1234,
+        stolen: Duration::from_millis(250),
+    }];
+    let turns = "1 of 3 turns lost events";
+    let text = report::all(&results, &rows, &[]);
+    let line = text.lines().find(|line| line.contains(turns));
+    ensure!(text.contains(title), "{text}");
+    ensure!(
+        line.is_some_and(|line| line.contains(" 1,234 ") && line.contains(" 0.25 ")),
+        "{text}"
+    );
+    let text = targets::table(&results, &[], &targets::Else::default());
+    ensure!(text.contains(turns), "{text}");
     Ok(())
 }
 
@@ -171,17 +196,20 @@ fn loops() -> Result<()> {
     ensure!(workload::parse("100 5.0\n", 1.0).is_err());
     ensure!(workload::parse("100 x 100\n", 1.0).is_err());
     // The last was interrupted.
-    let figure = turn::figure(&workload::parse("1 10 2 10 3 13 2 40 9", 1.0)?, 6);
-    same!(figure.map(|turn| turn.ns), Some(11.0));
+    let figure = turn::figure(&workload::parse("1 8 2 12 3 13 2 40 9", 1.0)?, 6);
+    same!(figure.map(|turn| turn.ns(By::Mean)), Some(11.0));
+    same!(figure.map(|turn| turn.ns(By::Quarter)), Some(10.0));
     same!(figure.map(|turn| turn.yardstick), Some(3.0));
     same!(figure.map(|turn| turn.kept), Some(0.5));
     ensure!(turn::figure(&[], 6).is_none());
     Ok(())
 }
 
+/// Its loops are alike.
 fn turn(ns: f64, yardstick: f64) -> Turn {
     Turn {
-        ns,
+        mean: ns,
+        quarter: ns,
         yardstick,
         kept: 1.0,
     }
@@ -211,8 +239,9 @@ fn quiet() -> Result<()> {
     ensure!(quiet.learn().is_some_and(|limit| limit < 92.0));
 
     let mut results = example();
-    let value =
-        |results: &Results| results.whole(|sample| sample.ns("hello syscount", Work::Getppid));
+    let value = |results: &Results| {
+        results.whole(|sample| sample.ns("hello syscount", Work::Getppid, By::Quarter))
+    };
     for round in 0..40 {
         let disturbed = Some(turn(900.0, 130.0));
         results.note("hello syscount", Work::Getppid, round, disturbed);
@@ -244,7 +273,7 @@ fn example() -> Results {
 fn ratios() -> Result<()> {
     let results = example();
     let work = Work::Getppid;
-    let added = results.estimate(|sample| sample.added("hello syscount", work));
+    let added = results.estimate(|sample| sample.added("hello syscount", work, By::Quarter));
     same!(added, Some(Estimate::exact(22.0)));
     let ratio = |other| results.whole(|sample| sample.ratio("hello syscount", other, work));
     same!(ratio(rows::ENTER), Some(1.1));
@@ -306,6 +335,8 @@ fn tables() -> Result<()> {
             "",
             "hello syscount",
             "94.0",
+            "94.0",
+            "quarter",
             "22.0",
             "22.0 … 22.0",
             "1.10",

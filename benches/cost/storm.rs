@@ -6,14 +6,12 @@ use std::process::Command;
 use std::time::Duration;
 use std::time::Instant;
 
-use anyhow::Context as _;
 use anyhow::Result;
-use nix::unistd::SysconfVar;
-use nix::unistd::sysconf;
 
 use crate::measure::HELLO_READY;
 use crate::place::Place;
 use crate::place::UID;
+use crate::place::steal;
 use crate::rows;
 use crate::rows::Ready;
 use crate::stats;
@@ -125,16 +123,4 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         stolen,
         memory,
     })
-}
-
-/// `steal` of all CPUs (proc_stat(5)).
-fn steal() -> Result<Duration> {
-    let stat = fs::read_to_string("/proc/stat").context("/proc/stat")?;
-    let ticks = stat
-        .split_whitespace()
-        .nth(8)
-        .and_then(|steal| steal.parse().ok());
-    let ticks: u64 = ticks.context("/proc/stat: no steal")?;
-    let second = sysconf(SysconfVar::CLK_TCK)?.context("CLK_TCK")?;
-    Ok(Duration::from_secs(ticks) / u32::try_from(second)?)
 }

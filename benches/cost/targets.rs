@@ -16,6 +16,7 @@ use crate::stats::Estimate;
 use crate::stats::figure;
 use crate::storm::Storm;
 use crate::tracer::mebibytes;
+use crate::turn::By;
 use crate::workload::Work;
 
 /// One target.
@@ -96,19 +97,22 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             note: best.unwrap_or_default().into(),
         }
     };
-    // Each event is to be shown.
-    let all_shown = |row: &str| results.of(row).is_some_and(|row| row.lost == 0);
+    // Each event is to be shown: turns in which some were not do not count.
+    let losing = |row: &str| {
+        results
+            .of(row)
+            .and_then(report::losing_turns)
+            .unwrap_or_default()
+    };
     let to_opensnoop = |what, row: &str| Target {
         what,
-        measured: results
-            .estimate(|sample| {
-                let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
-                Some(ratio * 100.0)
-            })
-            .filter(|_| all_shown(row)),
+        measured: results.estimate(|sample| {
+            let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
+            Some(ratio * 100.0)
+        }),
         limit: 12.5,
         unit: " % of opensnoop",
-        note: String::new(),
+        note: losing(row),
     };
     let lost = |what, name| {
         let storm = storms.iter().find(|storm| storm.name == name);
@@ -129,15 +133,13 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     };
     let exec = |what, row: &str| Target {
         what,
-        measured: results
-            .estimate(|sample| {
-                let untraced = sample.ns(UNTRACED, Work::Exec)?;
-                Some(sample.added(row, Work::Exec)? / untraced * 100.0)
-            })
-            .filter(|_| all_shown(row)),
+        measured: results.estimate(|sample| {
+            let untraced = sample.ns(UNTRACED, Work::Exec, By::Mean)?;
+            Some(sample.added(row, Work::Exec, By::Mean)? / untraced * 100.0)
+        }),
         limit: 5.0,
         unit: " %",
-        note: String::new(),
+        note: losing(row),
     };
     let hello = ROWS
         .iter()
