@@ -113,6 +113,7 @@ struct hello_control {
 	u32 epoch; /* its end is the end of a table */
 	u32 every; /* count one call in so many, for all of them (--max-cpu) */
 	u32 untimed; /* and take no times */
+	u32 left_out; /* calls have been, since this run began */
 };
 
 static __always_inline void hello_key_here(struct hello_key *key, struct hello_here *here,

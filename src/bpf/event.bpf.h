@@ -30,7 +30,7 @@ struct {
 #define HELLO_WAKE_NEVER (~0ULL)
 
 /*
- * The reader is woken by a record that finds so many bytes waiting. Who wakes it puts
+ * The reader is woken by a record with which so many bytes wait. Who wakes it puts
  * HELLO_WAKE_NEVER here: once is enough until it has read all there is, and says
  * anew when it wants to be woken. Alone in its section, for user space writes it.
  */
@@ -104,7 +104,8 @@ static __always_inline long hello_ring_output(void *ring, void *record, u64 size
 	u64 flags = BPF_RB_NO_WAKEUP, wake = hello_wake;
 	long err;
 
-	if (wake != HELLO_WAKE_NEVER && bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) >= wake) {
+	if (wake != HELLO_WAKE_NEVER &&
+	    bpf_ringbuf_query(ring, BPF_RB_AVAIL_DATA) + size >= wake) {
 		hello_wake = HELLO_WAKE_NEVER; /* before the reader can wake up and write it */
 		flags = BPF_RB_FORCE_WAKEUP;
 	}

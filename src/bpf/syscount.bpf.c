@@ -411,7 +411,7 @@ int syscount_exit(struct bpf_raw_tracepoint_args *ctx)
 	open = hello_open_call(hello_here((u64)regs), false);
 	if (!open || open->phase == HELLO_IDLE) {
 		/* Of calls that were left out nothing is known, nor that they were. */
-		if (!config.budget)
+		if (!config.budget || !syscount_control.left_out)
 			unmatched(regs, ret);
 		return 0;
 	}

@@ -246,7 +246,7 @@ pub struct Args {
     pub btf: Option<PathBuf>,
 
     /// What hello itself costs, on standard error, at the end and with each table: how often its
-    /// programs run, how long, their size (sampled, 100 ms of each second); its CPU and memory
+    /// programs run, how long, their size (sampled, a tenth of the time); its CPU and memory
     #[arg(long)]
     pub stats: bool,
 

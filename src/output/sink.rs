@@ -6,6 +6,8 @@ use std::io;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::os::fd::AsFd as _;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::BorrowedFd;
 use std::os::fd::FromRawFd as _;
 use std::sync::Arc;
 use std::sync::OnceLock;
@@ -50,7 +52,11 @@ impl Sink {
         // a closed one at start, and ManuallyDrop keeps this File from closing it.
         let out = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
         let is_file = out.metadata().is_ok_and(|meta| meta.is_file());
-        Self::new(Box::new(Stdout { out, is_file }))
+        Self::new(Box::new(Stdout {
+            out,
+            is_file,
+            takes_blocks: true,
+        }))
     }
 
     /// Onto any writer.
@@ -140,6 +146,37 @@ fn is_given_up() -> bool {
 struct Stdout {
     out: ManuallyDrop<File>,
     is_file: bool,
+    /// What is no file may be asked to take what it has room for.
+    takes_blocks: bool,
+}
+
+impl Stdout {
+    /// Writes to what is ready, and no file.
+    fn write_ready(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.takes_blocks {
+            match write_what_fits(self.out.as_fd(), bytes) {
+                // Another writer was faster.
+                Err(Errno::EAGAIN) => {}
+                Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.takes_blocks = false,
+                result => return Ok(result?),
+            }
+        }
+        // A pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7)), unless
+        // another writer was faster. In a terminal's write a signal gets us out.
+        self.out.write(&bytes[..bytes.len().min(libc::PIPE_BUF)])
+    }
+}
+
+/// write(2) that does not block, whatever its file's flags are, which others may share.
+/// Pipes know it since Linux 6.4 (commit afed6271f5b0), terminals do not.
+fn write_what_fits(out: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
+    let part = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    // SAFETY: the descriptor is open; the one part is `bytes`, which is only read.
+    let done = unsafe { libc::pwritev2(out.as_raw_fd(), &raw const part, 1, -1, libc::RWF_NOWAIT) };
+    Ok(Errno::result(done)?.cast_unsigned())
 }
 
 impl Write for Stdout {
@@ -147,8 +184,6 @@ impl Write for Stdout {
         if self.is_file {
             return self.out.write(bytes);
         }
-        // A pipe that is ready takes PIPE_BUF bytes without blocking (pipe(7)), unless
-        // another writer was faster. In a terminal's write a signal gets us out.
         loop {
             let mut fds = [PollFd::new(self.out.as_fd(), PollFlags::POLLOUT)];
             match poll(&mut fds, PollTimeout::from(100u8)) {
@@ -158,7 +193,7 @@ impl Write for Stdout {
                     ));
                 }
                 Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return self.out.write(&bytes[..bytes.len().min(libc::PIPE_BUF)]),
+                Ok(_) => return self.write_ready(bytes),
                 Err(errno) => return Err(errno.into()),
             }
         }

@@ -19,6 +19,18 @@ use libbpf_rs::ProgramMut;
 use super::Setup;
 use super::errors::denied;
 use crate::cli::Hook;
+use crate::preflight;
+
+/// The order in which hooks are tried: the mode's own; from Linux 7.0 on, which preempts
+/// programs on trampolines and raw tracepoints and skips them for others meanwhile, those
+/// first that cannot be preempted.
+pub(super) fn by_merit(hooks: &[Hook]) -> Vec<Hook> {
+    let mut hooks = hooks.to_vec();
+    if preflight::kernel_version() >= (7, 0) {
+        hooks.sort_by_key(|hook| matches!(hook, Hook::Fentry | Hook::RawTp));
+    }
+    hooks
+}
 
 /// The hook that a section belongs to, and its target if the section names one.
 pub(crate) fn section_hook(section: &str) -> Option<(Hook, Option<&str>)> {

@@ -8,7 +8,7 @@ pub const EVERY_MAX: u32 = 1024;
 /// Windows within half of the budget before hello looks more closely again …
 const CALM: u32 = 3;
 
-/// … and at the most, where each time that it did the budget was exceeded again.
+/// … and at the most, where each time that it did the budget was exceeded again at once.
 const CALM_MAX: u32 = 96;
 
 /// How closely the kernel side looks.
@@ -39,6 +39,15 @@ impl std::fmt::Display for Level {
     }
 }
 
+/// hello looks more closely, and does not know yet whether the budget allows it.
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// The cost before.
+    from: f64,
+    /// Windows until it does.
+    left: u32,
+}
+
 /// The budget of a run, and what it has led to.
 #[derive(Debug)]
 pub(super) struct Budget {
@@ -46,14 +55,15 @@ pub(super) struct Budget {
     limit: f64,
     can_time: bool,
     level: Level,
-    /// Windows in a row within half of the budget, and how many it takes.
+    /// Windows in a row within half of the budget.
     calm: u32,
+    trial: Option<Trial>,
+    /// How many calm windows it takes where a trial has failed, and the cost from which it did.
     needed: u32,
-    /// The last change was to look more closely.
-    is_trial: bool,
+    failed_from: f64,
     /// Calls have been left out.
     has_sampled: bool,
-    /// That the least is too much has been said.
+    /// That the least is too much has been said, of this load.
     has_given_up: bool,
 }
 
@@ -65,8 +75,9 @@ impl Budget {
             can_time,
             level: Level::default(),
             calm: 0,
+            trial: None,
             needed: CALM,
-            is_trial: false,
+            failed_from: 0.0,
             has_sampled: false,
             has_given_up: false,
         }
@@ -97,8 +108,9 @@ impl Budget {
         let Level { timing, every } = self.level;
         if cost > self.limit {
             self.calm = 0;
-            if std::mem::take(&mut self.is_trial) {
+            if let Some(trial) = self.trial.take() {
                 self.needed = (self.needed * 2).min(CALM_MAX);
+                self.failed_from = trial.from;
             }
             return if timing && self.can_time {
                 Level {
@@ -109,26 +121,49 @@ impl Budget {
                 self.sample(cost, every)
             };
         }
+        self.trial = match self.trial {
+            Some(Trial { left: 1, .. }) => {
+                self.needed = CALM;
+                None
+            }
+            trial => trial.map(|Trial { from, left }| Trial {
+                from,
+                left: left - 1,
+            }),
+        };
         if cost > self.limit / 2.0 {
             self.calm = 0;
             return self.level;
         }
         self.calm += 1;
-        if self.calm < self.needed || self.level == Level::default() {
+        // Of half the load a trial that failed says nothing.
+        let needed = if cost < self.failed_from / 2.0 {
+            CALM
+        } else {
+            self.needed
+        };
+        if self.calm < needed || self.level == Level::default() {
             return self.level;
         }
-        self.calm = 0;
-        self.is_trial = true;
         // What all the cost would be if each call counted took its part of it: no less
         // than it will be.
         let mut next = every;
         while next > 1 && cost * f64::from(every) <= self.limit * 0.8 * f64::from(next / 2) {
             next /= 2;
         }
-        Level {
+        let next = Level {
             timing: timing || every == 1,
             every: next,
+        };
+        if next != self.level {
+            self.calm = 0;
+            self.has_given_up = false;
+            self.trial = Some(Trial {
+                from: cost,
+                left: CALM,
+            });
         }
+        next
     }
 
     /// The next power of two that would do if all the cost went by the calls counted.
@@ -184,6 +219,34 @@ mod tests {
         assert_eq!(calm(&mut budget), Some(3));
         assert_eq!(budget.judge(0.019), Some(level(true, 2)));
         assert_eq!(calm(&mut budget), Some(6));
+        // It was right this time, and is not to wait any longer the next.
+        assert_eq!((0..9).find_map(|_| budget.judge(0.003)), None);
+        assert_eq!(budget.judge(0.019), Some(level(true, 2)));
+        assert_eq!(calm(&mut budget), Some(3));
+    }
+
+    #[test]
+    fn who_was_wrong_of_a_load_does_not_wait_when_it_has_gone() {
+        let mut budget = Budget::new(1.0, true);
+        for _ in 0..9 {
+            assert_eq!(budget.judge(0.011), Some(level(false, 1)));
+            let calm = (1..999).find(|_| budget.judge(0.004).is_some());
+            assert!(calm >= Some(3), "{calm:?}");
+        }
+        assert_eq!(budget.judge(0.011), Some(level(false, 1)));
+        assert_eq!((1..99).find(|_| budget.judge(0.001).is_some()), Some(3));
+    }
+
+    #[test]
+    fn what_changes_nothing_is_no_trial() {
+        let mut budget = Budget::new(1.0, false);
+        assert_eq!(budget.judge(0.019), Some(level(true, 2)));
+        // Calm, but twice as much would not be.
+        for _ in 0..9 {
+            assert_eq!(budget.judge(0.0045), None);
+        }
+        assert_eq!(budget.judge(0.019), Some(level(true, 4)));
+        assert_eq!(budget.needed, CALM);
     }
 
     #[test]
@@ -191,5 +254,9 @@ mod tests {
         let mut budget = Budget::new(1.0, false);
         assert_eq!(budget.judge(80.0), Some(level(true, 1024)));
         assert_eq!(budget.judge(0.5), None);
+        assert!(budget.has_given_up);
+        // It went, and may come again.
+        assert_eq!((1..99).find(|_| budget.judge(0.0).is_some()), Some(3));
+        assert!(!budget.has_given_up);
     }
 }

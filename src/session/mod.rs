@@ -317,6 +317,9 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         B::Output: OpenSkel<'obj, Output = S>,
     {
         preflight::check(&cx.args)?;
+        if cx.args.max_cpu.is_some() {
+            stats::check()?;
+        }
         let excerpt = match &cx.args.btf {
             Some(_) => None,
             None => Excerpt::of_kernel(),
@@ -324,7 +327,7 @@ impl<'obj, 'cb, S: Skel<'obj>> Session<'obj, 'cb, S> {
         let excerpt = excerpt.as_ref().map(Excerpt::path);
         let btf = cx.args.btf.as_deref().or(excerpt.as_deref());
         let mut reasons = Vec::new();
-        for (hook, room) in by_merit(setup.mode.hooks).into_iter().zip(storage) {
+        for (hook, room) in attach::by_merit(setup.mode.hooks).into_iter().zip(storage) {
             if !matches!(cx.args.attach, Attach::Auto) && cx.args.attach != Attach::Only(hook) {
                 continue;
             }
@@ -425,17 +428,6 @@ pub fn find_containers(object: &Object, containers: &mut Containers) -> Result<(
         });
     }
     Ok(())
-}
-
-/// The order in which hooks are tried: the mode's own; from Linux 7.0 on, which preempts
-/// programs on trampolines and raw tracepoints and skips them for others meanwhile, those
-/// first that cannot be preempted.
-fn by_merit(hooks: &[Hook]) -> Vec<Hook> {
-    let mut hooks = hooks.to_vec();
-    if preflight::kernel_version() >= (7, 0) {
-        hooks.sort_by_key(|hook| matches!(hook, Hook::Fentry | Hook::RawTp));
-    }
-    hooks
 }
 
 /// A map of a loaded object by name.

@@ -26,6 +26,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("not_root", not_root),
     ("missing_capabilities", missing_capabilities),
     ("enough_capabilities", enough_capabilities),
+    ("no_budget_without_capability", no_budget),
     ("no_btf", no_btf),
     ("refused_by_policy", refused_by_policy),
     ("no_tracefs", no_tracefs),
@@ -165,6 +166,20 @@ fn enough_capabilities() -> Check {
     ]);
     let seen = see(without(&mut command, &[CAP_SYS_ADMIN]))?;
     ensure!(seen.status == Some(0), "{}", seen.stderr);
+    Ok(())
+}
+
+/// Not so for a budget: said before anything is attached.
+fn no_budget() -> Check {
+    let options = ["--mode", "syscount", "--max-cpu", "5", "-d", "100ms"];
+    let seen = see(without(&mut hello(&options), &[CAP_SYS_ADMIN]))?;
+    let said = "hello: --max-cpu cannot tell what programs cost: CAP_SYS_ADMIN is missing";
+    ensure!(
+        seen.status == Some(1) && seen.stderr.starts_with(said) && seen.stderr.lines().count() == 1,
+        "{:?} {}",
+        seen.status,
+        seen.stderr
+    );
     Ok(())
 }
 

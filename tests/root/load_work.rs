@@ -211,7 +211,7 @@ fn generations(lots: u64, children: u64) {
         for _ in 0..children {
             let _ = waitpid(child(None, || act("open", 1)), None);
         }
-        std::thread::sleep(std::time::Duration::from_millis(150));
+        std::thread::sleep(std::time::Duration::from_millis(600));
     }
 }
 

@@ -26,7 +26,20 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_first_event_after_a_pause_comes_soon", after_a_pause),
     ("a_storm_wakes_seldom", a_storm_wakes_seldom),
     ("a_terminal_is_written_at_once", a_terminal_at_once),
+    ("each_large_record_wakes", large_records),
 ];
+
+/// Each takes most of the ring, so hello has to be there before the next: not only after the
+/// 100 ms in which it does not want to be woken for what is small.
+fn large_records() -> Check {
+    let options = ["--mode", "exec", "--event", "exec", "-o", "json"];
+    let options = [&options[..], &["--buffer-size", "16K"]].concat();
+    let seen = see(&mut workload(&options, &["large-execs", "31", "13000"]))?;
+    let ledger = seen.ledger()?;
+    let events = seen.of_type("exec")?.len();
+    ensure!(events > 23 && ledger.lost < 8, "{ledger:?}");
+    Ok(())
+}
 
 /// One process on each of two CPUs, so that with two rings each has one.
 fn all_in_order() -> Check {

@@ -28,6 +28,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("of_programs", of_programs),
     ("of_a_run_that_ends_at_once", of_a_run_that_ends_at_once),
     ("with_each_table", with_each_table),
+    ("not_all_the_time", not_all_the_time),
     ("in_windows_and_off_again", in_windows_and_off_again),
     ("off_when_hello_is_killed", off_when_hello_is_killed),
     ("on_already", on_already),
@@ -157,6 +158,26 @@ fn with_each_table() -> Check {
     ensure!(tables == 4 && all == 1, "{}", seen.stderr);
     let ran = seen.stderr.matches("  syscount_raw_tp ").count();
     ensure!(ran == 4, "each has a window: {}", seen.stderr);
+    Ok(())
+}
+
+/// However short the interval, the kernel counts in windows: 300 ms of these two seconds.
+fn not_all_the_time() -> Check {
+    let me = std::process::id().to_string();
+    let options = ["--mode", "syscount", "--stats", "-i", "50ms", "-d", "2"];
+    let seen = see(hello(&options).args(["-p", &me]))?;
+    let head = line(&seen.stderr, "hello: stats of all ")?;
+    let sampled = head.split("sampled for ").nth(1).unwrap_or_default();
+    let (millis, unit) = sampled.split_once(" ms").unwrap_or_default();
+    ensure!(
+        unit.starts_with(", a run less") && (100.0..1000.0).contains(&number(millis)),
+        "{head}"
+    );
+    ensure!(
+        seen.stderr.matches("hello: stats of ").count() > 10,
+        "{}",
+        seen.stderr
+    );
     Ok(())
 }
 

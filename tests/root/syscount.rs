@@ -293,11 +293,18 @@ fn histogram() -> Check {
 
 /// It was sleeping in read() when hello came.
 fn a_call_that_spans_the_start() -> Check {
-    for option in ["--latency", "--by=errno,syscall"] {
+    for option in ["--by=syscall", "--by=errno,syscall", "--max-cpu=10000"] {
         let waiting = Waiting::start(&["calls", "101", "0", "0"])?;
         let pid = waiting.pid();
         let mut running = Running::start(&mut hello(&[
-            "--mode", "syscount", "-o", "json", option, "-p", &pid,
+            "--mode",
+            "syscount",
+            "-o",
+            "json",
+            "--latency",
+            option,
+            "-p",
+            &pid,
         ]))?;
         running.attached()?;
         waiting.go()?;

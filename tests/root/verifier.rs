@@ -46,15 +46,15 @@ pub(crate) fn sets() -> Vec<Set> {
             _ if cell.transport == "perf" => continue,
             "trace" => &[""],
             "map" => &["", "--by KEYS"],
-            "buffer" | "tail" => &["", "-o json --transport perf SELECTION"],
+            "buffer" | "tail" => &["", "--rings 2", "-o json --transport perf SELECTION"],
             "file" => &[
                 "",
-                "--path /etc",
+                "--path /etc --rings 2",
                 "-o json -x --latency --path /etc --exclude-path /etc/x --transport perf SELECTION",
             ],
             "exec" => &[
                 "",
-                "--env PATH,HOME",
+                "--env PATH,HOME --rings 2",
                 "-o json --env PATH,HOME --transport perf SELECTION",
             ],
             _ => &[

@@ -53,6 +53,14 @@ pub(crate) fn run(words: &[String]) -> ! {
             (0..number(1)).for_each(|_| spawn(&["nothing"]));
             (0..number(2)).for_each(|_| fail_to_exec());
         }
+        // N execs with M bytes of arguments, and a pause after each.
+        "large-execs" => {
+            let long = "x".repeat(usize::try_from(number(2)).unwrap_or(0));
+            repeat(number(1), || {
+                spawn(&["nothing", &long]);
+                sleeps(1, 30);
+            });
+        }
         // getppid N times by each ABI.
         "calls" => {
             repeat(number(1), || native(libc::SYS_getppid as usize, [0; 4]));

@@ -9,7 +9,6 @@ mod rows;
 mod summary;
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
 
 use anyhow::Result;
 use libbpf_rs::MapCore as _;
@@ -103,6 +102,8 @@ pub(super) struct Counts {
     epoch: u32,
     /// How closely the kernel side looks.
     level: Level,
+    /// Calls have been left out.
+    leaves_out: bool,
     /// The most that one call has stood for in the time of the next table, or earlier where
     /// calls that were left out then may be missing in it.
     every: u32,
@@ -169,6 +170,7 @@ impl Counts {
             limit: cx.args.count.map(std::num::NonZero::get),
             epoch: 0,
             level: Level::default(),
+            leaves_out: false,
             every: 1,
             parts: Default::default(),
             before: Snapshot::new(),
@@ -216,6 +218,7 @@ impl Counts {
                 epoch: self.epoch,
                 every: self.level.every,
                 untimed: u32::from(!self.level.timing),
+                left_out: u32::from(self.leaves_out),
             };
             let map = find_map(object, ".data.control")?;
             map.update(&0u32.to_ne_bytes(), wire::bytes(&control), MapFlags::ANY)?;
@@ -382,6 +385,7 @@ impl Source for Counts {
 
     fn throttle(&mut self, object: &Object, level: Level) -> Result<()> {
         self.level = level;
+        self.leaves_out |= level.every > 1;
         self.every = self.every.max(level.every);
         self.control(object, true)
     }
@@ -398,12 +402,7 @@ impl Source for Counts {
 
     fn tick(&mut self, object: &Object, last: bool) -> Result<()> {
         let closed = self.epoch;
-        let mut gone = BTreeSet::new();
         if !last {
-            // Before the epoch ends, so that it has all their calls.
-            if self.retires {
-                gone = retire::gone(&self.last)?;
-            }
             self.turn(object)?;
         }
         let mut now = self.read(object, closed, last)?;
@@ -416,8 +415,8 @@ impl Source for Counts {
         if !self.look.cumulative && !by_return {
             self.every = self.level.every;
         }
-        if !gone.is_empty() {
-            self.retired += retire::retire(object, &self.stores, &gone, &mut self.parts)?;
+        if self.retires && !last {
+            self.retired += retire::retire(object, &self.stores, &now, &mut self.parts)?;
             now = read::settle(read::join(self.parts[0].clone(), &self.parts[1]), last)?;
         }
         if last {

@@ -30,12 +30,11 @@ fn is_gone(pid: u32) -> bool {
     kill(Pid::from_raw(pid), None) == Err(Errno::ESRCH)
 }
 
-/// Of the processes in a table, those that have ended by now: whatever is read from now
-/// on has all their calls.
+/// Of the processes in a table, those that have ended by now.
 ///
 /// # Errors
 /// A key is none.
-pub(super) fn gone(told: &Snapshot) -> Result<BTreeSet<u32>> {
+fn gone(told: &Snapshot) -> Result<BTreeSet<u32>> {
     let mut pids = BTreeSet::new();
     for key in told.keys() {
         pids.insert(wire::decode::<hello_key>(key)?.pid);
@@ -59,22 +58,26 @@ fn told(parts: &[Snapshot; 2], key: &Key) -> Tally {
     all
 }
 
-/// Takes their counters, which have been told, out of the maps and out of what was read
-/// of even and of odd epochs. Returns how many calls those are.
+/// Takes the counters of those that have ended, once a table has told them, out of the
+/// maps and out of what was read of even and of odd epochs. Returns how many calls those are.
 ///
-/// Their numbers may belong to others by now, who may have made calls and ended since the
-/// maps were read. So a counter has to be as it was read; and who takes it out is told
+/// They may have made more calls since the maps were read, and their numbers may belong to
+/// others by now, who have. So a counter has to be as it was read; and who takes it out is told
 /// by the kernel what it was then (Linux 5.14: commit 3e87f192b405); else it stays.
 ///
 /// # Errors
-/// The kernel refuses to be read.
+/// The kernel refuses to be read, or a key is none.
 pub(super) fn retire(
     object: &Object,
     stores: &[Store],
-    gone: &BTreeSet<u32>,
+    table: &Snapshot,
     parts: &mut [Snapshot; 2],
 ) -> Result<u64> {
     let mut retired = Snapshot::new();
+    let gone = gone(table)?;
+    if gone.is_empty() {
+        return Ok(0);
+    }
     // Rows before their histograms.
     for (name, kind) in stores {
         let map = find_map(object, name)?;

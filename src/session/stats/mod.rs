@@ -3,8 +3,8 @@
 //!
 //! The kernel counts the runs of programs and their time only while somebody asks for
 //! it, and that costs each program two readings of the clock. So it is switched on for
-//! a window of each second, by a descriptor (BPF_ENABLE_STATS, Linux 5.8) that takes it
-//! back when it is closed, however hello ends.
+//! a tenth of the time, in short windows, by a descriptor (BPF_ENABLE_STATS, Linux 5.8)
+//! that takes it back when it is closed, however hello ends.
 
 mod clock;
 mod report;
@@ -19,6 +19,7 @@ use std::time::Duration;
 use std::time::Instant;
 
 use anyhow::Result;
+use anyhow::bail;
 use libbpf_rs::Object;
 use libbpf_rs::libbpf_sys;
 use nix::errno::Errno;
@@ -28,11 +29,14 @@ use nix::sys::resource::getrusage;
 use crate::transport::Plan;
 use crate::transport::Transport;
 
-/// How long the kernel counts …
-const WINDOW: Duration = Duration::from_millis(100);
+/// How long the kernel counts at first, …
+const FIRST: Duration = Duration::from_millis(100);
 
-/// … of each such time.
-const PERIOD: Duration = Duration::from_secs(1);
+/// … and from then on …
+const WINDOW: Duration = Duration::from_millis(20);
+
+/// … in each of these times, not always at the same place: see [`place`].
+const SLOT: Duration = Duration::from_millis(200);
 
 /// Whether the kernel counts runs for everybody anyway (sysctl(8)).
 const ENABLED: &str = "/proc/sys/kernel/bpf_stats_enabled";
@@ -106,6 +110,20 @@ enum Switch {
     Refused,
 }
 
+/// Where in a slot its window begins. The golden ratio puts each into the largest gap that
+/// those before have left, so that work with a rhythm is not always met at the same beat.
+fn place(slot: u32) -> Duration {
+    const GOLDEN: f64 = 0.618_033_988_749_894_9;
+    (SLOT - WINDOW).mul_f64((f64::from(slot) * GOLDEN).fract())
+}
+
+/// When the first window begins that is in a slot after `now`; slots are counted from `start`.
+fn next_window(start: Instant, now: Instant) -> Instant {
+    let slot = (now - start).as_nanos() / SLOT.as_nanos() + 1;
+    let slot = u32::try_from(slot).unwrap_or(u32::MAX);
+    start + SLOT * slot + place(slot)
+}
+
 /// The measurement of a run.
 #[derive(Debug)]
 pub(super) struct Stats {
@@ -114,10 +132,12 @@ pub(super) struct Stats {
     switch: Switch,
     /// Nanoseconds of a run that are the clock's.
     clock: u64,
-    /// Since when the kernel counts, and what makes it.
+    /// What makes the kernel count, and since when what it counts is not in the spans.
     window: Option<(Instant, Option<OwnedFd>)>,
     /// When the next window is to begin or this one to end.
     turn: Instant,
+    /// Why the kernel would not count has been said.
+    has_complained: bool,
     table: Span,
     run: Span,
     /// Nanoseconds of the programs, and of the windows, since [`take_cost`](Self::take_cost)
@@ -153,23 +173,24 @@ impl Stats {
             clock: 0,
             window: None,
             turn: now,
+            has_complained: false,
             table: span.clone(),
             run: span,
             untold: (0, Duration::ZERO),
         };
-        stats.open();
+        stats.open(FIRST);
         if stats.window.is_some() {
             stats.clock = clock::reading().unwrap_or(0);
         }
         Ok(stats)
     }
 
-    /// The share of one CPU that the programs took in a window, 1.0 for all of it; more
-    /// where several CPUs run them. `None` if no other has ended since. Windows that tables
-    /// have cut short are told of together: of a few milliseconds it would be chance.
+    /// The share of one CPU that the programs took in windows, 1.0 for all of it; more
+    /// where several CPUs run them; of windows that take [`FIRST`] together, which is all of
+    /// about a second: of a few milliseconds it would be chance. `None` until there are so many.
     pub(super) fn take_cost(&mut self) -> Option<f64> {
         let (ns, time) = self.untold;
-        if time < WINDOW / 2 {
+        if time < FIRST {
             return None;
         }
         self.untold = (0, Duration::ZERO);
@@ -189,7 +210,7 @@ impl Stats {
             if self.window.is_some() {
                 self.close();
             } else {
-                self.open();
+                self.open(WINDOW);
             }
         }
     }
@@ -207,18 +228,18 @@ impl Stats {
         }
     }
 
-    /// Is it known how long programs run?
-    pub(super) fn is_refused(&self) -> bool {
-        self.switch == Switch::Refused
-    }
-
-    fn open(&mut self) {
+    fn open(&mut self, length: Duration) {
         let fd = match self.switch {
             Switch::Own => match enable() {
                 Ok(fd) => Some(fd),
-                Err(error) => {
-                    crate::say!("hello: runs of programs cannot be timed: {error}");
-                    self.switch = Switch::Refused;
+                Err(errno) => {
+                    if !std::mem::replace(&mut self.has_complained, true) {
+                        crate::say!("hello: runs of programs cannot be timed: {}", why(errno));
+                    }
+                    if matches!(errno, Errno::EPERM | Errno::EINVAL) {
+                        self.switch = Switch::Refused;
+                    }
+                    self.turn = next_window(self.run.began, Instant::now());
                     return;
                 }
             },
@@ -230,20 +251,29 @@ impl Stats {
         }
         let now = Instant::now();
         self.window = Some((now, fd));
-        self.turn = now + WINDOW;
+        self.turn = now + length;
     }
 
     fn close(&mut self) {
-        let Some((began, fd)) = self.window.take() else {
+        self.book();
+        if self.window.take().is_some() {
+            self.turn = next_window(self.run.began, Instant::now());
+        }
+    }
+
+    /// Adds what the window has had so far to the spans.
+    fn book(&mut self) {
+        let Some((since, _)) = &mut self.window else {
             return;
         };
-        let time = began.elapsed();
-        let now: Vec<_> = self.programs.iter().map(Program::runs).collect();
-        drop(fd);
+        let now = Instant::now();
+        let time = now - std::mem::replace(since, now);
         let mut all = 0;
-        for (index, program) in self.programs.iter().enumerate() {
-            let runs = now[index].0.saturating_sub(program.before.0);
-            let ns = now[index].1.saturating_sub(program.before.1);
+        for (index, program) in self.programs.iter_mut().enumerate() {
+            let runs = program.runs();
+            let before = std::mem::replace(&mut program.before, runs);
+            let runs = program.before.0.saturating_sub(before.0);
+            let ns = program.before.1.saturating_sub(before.1);
             let ns = ns.saturating_sub(runs * self.clock);
             all += ns;
             for span in [&mut self.table, &mut self.run] {
@@ -255,16 +285,13 @@ impl Stats {
         self.run.sampled += time;
         self.untold.0 += all;
         self.untold.1 += time;
-        self.turn = began + PERIOD;
     }
 
     /// Says what was measured since the last table; `seen` events are in the ledger.
     pub(super) fn tell_of_table(&mut self, seen: u64) {
-        self.close();
+        self.book();
         report::tell(self, &self.table, seen, false);
         self.table = Span::new(self.programs.len(), Instant::now(), seen);
-        // Each table has a window of its own, however short the interval.
-        self.open();
     }
 
     /// Says what was measured in all the run.
@@ -273,17 +300,32 @@ impl Stats {
     }
 }
 
+/// Does the kernel count runs, if asked to?
+///
+/// # Errors
+/// It does not, which `--max-cpu` cannot do without.
+pub(super) fn check() -> Result<()> {
+    if let Err(errno) = enable() {
+        bail!("--max-cpu cannot tell what programs cost: {}", why(errno));
+    }
+    Ok(())
+}
+
+fn why(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EPERM => "CAP_SYS_ADMIN is missing; run as root",
+        Errno::EINVAL => "the kernel cannot count their runs (Linux 5.8)",
+        errno => errno.desc(),
+    }
+}
+
 /// Has the kernel count runs for as long as the descriptor is open.
-fn enable() -> Result<OwnedFd, String> {
+fn enable() -> Result<OwnedFd, Errno> {
     // SAFETY: takes a number.
     let fd = unsafe { libbpf_sys::bpf_enable_stats(libbpf_sys::BPF_STATS_RUN_TIME) };
-    match Errno::result(fd) {
-        // SAFETY: a descriptor that the kernel has just made for us (close-on-exec).
-        Ok(fd) => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
-        Err(Errno::EPERM) => Err("CAP_SYS_ADMIN is missing; run as root".into()),
-        Err(Errno::EINVAL) => Err("the kernel cannot count them (Linux 5.8)".into()),
-        Err(errno) => Err(errno.desc().into()),
-    }
+    let fd = Errno::result(fd)?;
+    // SAFETY: a descriptor that the kernel has just made for us (close-on-exec).
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 /// CPU time that hello has used since it was started.
@@ -294,4 +336,29 @@ fn own_cpu() -> Duration {
     let micros = usage.user_time().tv_sec() + usage.system_time().tv_sec();
     let micros = micros * 1_000_000 + usage.user_time().tv_usec() + usage.system_time().tv_usec();
     Duration::from_micros(micros.try_into().unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Of ten minutes, as many in each tenth of a second, but for what it takes that none leaves
+    /// its slot; and never 300 ms without one.
+    #[test]
+    fn windows_keep_no_beat() {
+        let start = Instant::now();
+        let mut tenths = [0u32; 10];
+        let mut now = start + FIRST;
+        while now < start + Duration::from_mins(10) {
+            let next = next_window(start, now);
+            let gap = next - now;
+            assert!(gap < Duration::from_millis(300), "{gap:?}");
+            now = next + WINDOW;
+            tenths[((next - start).subsec_millis() / 100) as usize] += 1;
+        }
+        assert!(
+            tenths.iter().all(|count| (260..=340).contains(count)),
+            "{tenths:?}"
+        );
+    }
 }
