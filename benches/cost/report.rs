@@ -110,7 +110,8 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
         }
         let ns = |by| results.whole(|sample| sample.ns(row.name, work, by));
         let (Some(mean), Some(quarter)) = (ns(By::Mean), ns(By::Quarter)) else {
-            let _ = writeln!(missing, "- {}: {DISTURBED}", row.name);
+            let why = losing_turns(measured).unwrap_or_else(|| DISTURBED.into());
+            let _ = writeln!(missing, "- {}: {why}", row.name);
             continue;
         };
         let kept = results.whole(|sample| sample.kept(row.name, work));

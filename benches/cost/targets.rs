@@ -97,7 +97,12 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
             note: best.unwrap_or_default().into(),
         }
     };
-    // Each event is to be shown: turns in which some were not do not count.
+    // Each event is to be shown: turns in which some were not do not count, and are to be few.
+    let few_lose = |row: &str| {
+        results
+            .of(row)
+            .is_some_and(|row| row.losses.len() * 10 <= row.starts.concat().len())
+    };
     let losing = |row: &str| {
         results
             .of(row)
@@ -106,10 +111,12 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     };
     let to_opensnoop = |what, row: &str| Target {
         what,
-        measured: results.estimate(|sample| {
-            let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
-            Some(ratio * 100.0)
-        }),
+        measured: results
+            .estimate(|sample| {
+                let ratio = sample.ratio(row, "libbpf-tools opensnoop", Work::Open)?;
+                Some(ratio * 100.0)
+            })
+            .filter(|_| few_lose(row)),
         limit: 12.5,
         unit: " % of opensnoop",
         note: losing(row),
@@ -133,10 +140,12 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     };
     let exec = |what, row: &str| Target {
         what,
-        measured: results.estimate(|sample| {
-            let untraced = sample.ns(UNTRACED, Work::Exec, By::Mean)?;
-            Some(sample.added(row, Work::Exec, By::Mean)? / untraced * 100.0)
-        }),
+        measured: results
+            .estimate(|sample| {
+                let untraced = sample.ns(UNTRACED, Work::Exec, By::Mean)?;
+                Some(sample.added(row, Work::Exec, By::Mean)? / untraced * 100.0)
+            })
+            .filter(|_| few_lose(row)),
         limit: 5.0,
         unit: " %",
         note: losing(row),

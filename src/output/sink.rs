@@ -2,6 +2,7 @@
 //! Standard output in large blocks, with an exact account of what arrived.
 
 use std::fs::File;
+use std::fs::FileType;
 use std::io;
 use std::io::Write;
 use std::mem::ManuallyDrop;
@@ -9,6 +10,7 @@ use std::os::fd::AsFd as _;
 use std::os::fd::AsRawFd as _;
 use std::os::fd::BorrowedFd;
 use std::os::fd::FromRawFd as _;
+use std::os::unix::fs::FileTypeExt as _;
 use std::sync::Arc;
 use std::sync::OnceLock;
 use std::sync::atomic::AtomicU32;
@@ -51,11 +53,13 @@ impl Sink {
         // SAFETY: descriptor 1 stays open as long as the process lives: std reopens
         // a closed one at start, and ManuallyDrop keeps this File from closing it.
         let out = ManuallyDrop::new(unsafe { File::from_raw_fd(1) });
-        let is_file = out.metadata().is_ok_and(|meta| meta.is_file());
+        let kind = out.metadata().map(|meta| meta.file_type());
+        let is = |is: fn(&FileType) -> bool| kind.as_ref().is_ok_and(is);
+        let (is_file, takes_blocks) = (is(FileType::is_file), is(FileType::is_fifo));
         Self::new(Box::new(Stdout {
             out,
             is_file,
-            takes_blocks: true,
+            takes_blocks,
         }))
     }
 
@@ -146,7 +150,8 @@ fn is_given_up() -> bool {
 struct Stdout {
     out: ManuallyDrop<File>,
     is_file: bool,
-    /// What is no file may be asked to take what it has room for.
+    /// A pipe may be asked to take what it has room for. Of sockets some take no more at a
+    /// time than fits into a datagram.
     takes_blocks: bool,
 }
 
@@ -155,8 +160,6 @@ impl Stdout {
     fn write_ready(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.takes_blocks {
             match write_what_fits(self.out.as_fd(), bytes) {
-                // Another writer was faster.
-                Err(Errno::EAGAIN) => {}
                 Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => self.takes_blocks = false,
                 result => return Ok(result?),
             }
@@ -168,7 +171,7 @@ impl Stdout {
 }
 
 /// write(2) that does not block, whatever its file's flags are, which others may share.
-/// Pipes know it since Linux 6.4 (commit afed6271f5b0), terminals do not.
+/// Pipes know it since Linux 6.4 (commit afed6271f5b0).
 fn write_what_fits(out: BorrowedFd<'_>, bytes: &[u8]) -> Result<usize, Errno> {
     let part = libc::iovec {
         iov_base: bytes.as_ptr().cast_mut().cast(),
@@ -187,14 +190,18 @@ impl Write for Stdout {
         loop {
             let mut fds = [PollFd::new(self.out.as_fd(), PollFlags::POLLOUT)];
             match poll(&mut fds, PollTimeout::from(100u8)) {
-                Ok(0) | Err(Errno::EINTR) if is_given_up() => {
-                    return Err(io::Error::other(
-                        "its reader has stalled, given up at the second signal",
-                    ));
-                }
                 Ok(0) | Err(Errno::EINTR) => {}
-                Ok(_) => return self.write_ready(bytes),
+                Ok(_) => match self.write_ready(bytes) {
+                    // Another writer was faster.
+                    Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                    result => return result,
+                },
                 Err(errno) => return Err(errno.into()),
+            }
+            if is_given_up() {
+                return Err(io::Error::other(
+                    "its reader has stalled, given up at the second signal",
+                ));
             }
         }
     }

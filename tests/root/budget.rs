@@ -126,7 +126,7 @@ fn first_without_times() -> Check {
     let row = row(&seen)?;
     is_near(&row, calls)?;
     let said = |words: &str| seen.stderr.find(words);
-    let untimed = said("calls are counted, no longer timed");
+    let untimed = said("all is counted, exactly, but not timed");
     ensure!(
         untimed.is_some() && said("counts are estimates") > untimed,
         "{}",

@@ -2,16 +2,25 @@
 //! Every way a run can end: what the user sees, and that nothing stays behind.
 
 use std::fs::File;
+use std::io::Read as _;
+use std::net::Shutdown;
+use std::os::fd::AsRawFd as _;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::process::Stdio;
 use std::time::Duration;
 use std::time::Instant;
 
+use nix::fcntl::FcntlArg;
+use nix::fcntl::OFlag;
+use nix::libc;
 use nix::sys::signal::Signal;
 
 use crate::run::Check;
 use crate::run::Running;
+use crate::run::Seen;
 use crate::run::Test;
 use crate::run::Waiting;
 use crate::run::ensure;
@@ -33,6 +42,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("duration", duration),
     ("closed_pipe", closed_pipe),
     ("full_disk", full_disk),
+    ("a_socket_that_takes_little", a_socket_that_takes_little),
+    ("a_pipe_of_several_writers", a_pipe_of_several_writers),
     ("command_status", command_status),
     ("command_killed", command_killed),
     ("command_not_found", command_not_found),
@@ -142,6 +153,89 @@ fn closed_pipe() -> Check {
         seen.stderr
     );
     nothing_is_left()
+}
+
+/// A datagram holds less than a block of lines.
+fn a_socket_that_takes_little() -> Check {
+    let (ours, theirs) = UnixDatagram::pair().map_err(|error| error.to_string())?;
+    let small: i32 = 8192;
+    // SAFETY: the descriptor is open, the value an int of ours.
+    let done = unsafe {
+        libc::setsockopt(
+            theirs.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_SNDBUF,
+            (&raw const small).cast(),
+            size_of_val(&small) as u32,
+        )
+    };
+    ensure!(done == 0, "the socket is as large as it is");
+    let end = ours.try_clone().map_err(|error| error.to_string())?;
+    let reader = std::thread::spawn(move || {
+        let (mut all, mut part) = (Vec::new(), [0; 65536]);
+        while let Ok(size @ 1..) = ours.recv(&mut part) {
+            all.extend_from_slice(&part[..size]);
+        }
+        String::from_utf8_lossy(&all).into_owned()
+    });
+    let options = ["--mode", "tail", "-o", "json", "--buffer-size", "16M"];
+    let mut command = workload(&options, &["storm", "10007"]);
+    let output = command
+        .stdin(Stdio::null())
+        .stdout(OwnedFd::from(theirs))
+        .output();
+    drop(command);
+    // What was sent is still received.
+    end.shutdown(Shutdown::Read)
+        .map_err(|error| error.to_string())?;
+    let output = output.map_err(|error| error.to_string())?;
+    let seen = Seen {
+        status: output.status.code(),
+        stdout: reader.join().map_err(|_| "the reader panicked")?,
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    };
+    let ledger = seen.ledger()?;
+    let written = seen.of_type("tail")?.len() as u64;
+    ensure!(
+        seen.status == Some(0) && written == ledger.printed && written + ledger.lost >= 10_007,
+        "{written} {}",
+        seen.stderr
+    );
+    Ok(())
+}
+
+/// Each takes the others' room, in a pipe that says so instead of blocking.
+fn a_pipe_of_several_writers() -> Check {
+    let (reader, writer) = nix::unistd::pipe().map_err(|error| error.to_string())?;
+    let flags = FcntlArg::F_SETFL(OFlag::O_NONBLOCK);
+    nix::fcntl::fcntl(&writer, flags).map_err(|error| error.to_string())?;
+    let mut writers = Vec::new();
+    for _ in 0..6 {
+        let options = ["--mode", "tail", "-o", "json"];
+        let out = writer.try_clone().map_err(|error| error.to_string())?;
+        let mut command = workload(&options, &["storm", "4001"]);
+        command.stdin(Stdio::null()).stdout(out);
+        command.stderr(Stdio::piped());
+        writers.push(command.spawn().map_err(|error| error.to_string())?);
+    }
+    drop(writer);
+    let (mut reader, mut part, mut all) = (File::from(reader), [0; 4096], 0);
+    while let Ok(size @ 1..) = reader.read(&mut part) {
+        all += size;
+        // Slower than they write.
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    for writer in writers {
+        let output = writer.wait_with_output();
+        let output = output.map_err(|error| error.to_string())?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success() && !said.contains("not written"),
+            "{said}"
+        );
+    }
+    ensure!(all > 0, "nothing was written");
+    Ok(())
 }
 
 fn full_disk() -> Check {

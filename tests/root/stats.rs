@@ -311,6 +311,15 @@ fn on_already() -> Check {
         "{}",
         seen.stderr
     );
+    // Then a budget needs no leave to switch it on.
+    let options = ["--mode", "syscount", "--max-cpu", "10000"];
+    let mut command = workload(&options, &["calls", "11", "0", "0"]);
+    let seen = see(without(&mut command, &[CAP_SYS_ADMIN]))?;
+    ensure!(
+        seen.status == Some(0) && seen.stdout.contains("getppid"),
+        "{}",
+        seen.stderr
+    );
     ensure!(sysctl().trim() == "1" && probe.is_counted()?, "it is off");
     drop(on);
     Ok(())

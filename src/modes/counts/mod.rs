@@ -415,8 +415,11 @@ impl Source for Counts {
         if !self.look.cumulative && !by_return {
             self.every = self.level.every;
         }
-        if self.retires && !last {
-            self.retired += retire::retire(object, &self.stores, &now, &mut self.parts)?;
+        if self.retires
+            && !last
+            && let Some(calls) = retire::retire(object, &self.stores, &now, &mut self.parts)?
+        {
+            self.retired += calls;
             now = read::settle(read::join(self.parts[0].clone(), &self.parts[1]), last)?;
         }
         if last {

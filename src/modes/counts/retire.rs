@@ -59,7 +59,8 @@ fn told(parts: &[Snapshot; 2], key: &Key) -> Tally {
 }
 
 /// Takes the counters of those that have ended, once a table has told them, out of the
-/// maps and out of what was read of even and of odd epochs. Returns how many calls those are.
+/// maps and out of what was read of even and of odd epochs. Returns how many calls those are;
+/// `None` if it takes out nothing.
 ///
 /// They may have made more calls since the maps were read, and their numbers may belong to
 /// others by now, who have. So a counter has to be as it was read; and who takes it out is told
@@ -72,11 +73,11 @@ pub(super) fn retire(
     stores: &[Store],
     table: &Snapshot,
     parts: &mut [Snapshot; 2],
-) -> Result<u64> {
+) -> Result<Option<u64>> {
     let mut retired = Snapshot::new();
     let gone = gone(table)?;
     if gone.is_empty() {
-        return Ok(0);
+        return Ok(None);
     }
     // Rows before their histograms.
     for (name, kind) in stores {
@@ -109,6 +110,9 @@ pub(super) fn retire(
             }
         }
     }
+    if retired.is_empty() {
+        return Ok(None);
+    }
     let retired = settle(retired, true)?;
-    Ok(retired.values().map(|tally| tally.calls).sum())
+    Ok(Some(retired.values().map(|tally| tally.calls).sum()))
 }

@@ -130,12 +130,14 @@ pub(super) struct Stats {
     programs: Vec<Program>,
     plan: Option<Plan>,
     switch: Switch,
-    /// Nanoseconds of a run that are the clock's.
-    clock: u64,
+    /// Nanoseconds of a run that are the clock's, once the kernel has counted.
+    clock: Option<u64>,
     /// What makes the kernel count, and since when what it counts is not in the spans.
     window: Option<(Instant, Option<OwnedFd>)>,
     /// When the next window is to begin or this one to end.
     turn: Instant,
+    /// When the last window ended.
+    stopped: Option<Instant>,
     /// Why the kernel would not count has been said.
     has_complained: bool,
     table: Span,
@@ -165,23 +167,24 @@ impl Stats {
         }
         let now = Instant::now();
         let span = Span::new(programs.len(), now, 0);
-        let is_on = fs::read_to_string(ENABLED).is_ok_and(|text| text.trim() == "1");
         let mut stats = Self {
             programs,
             plan,
-            switch: if is_on { Switch::Already } else { Switch::Own },
-            clock: 0,
+            switch: if is_on() {
+                Switch::Already
+            } else {
+                Switch::Own
+            },
+            clock: None,
             window: None,
             turn: now,
+            stopped: None,
             has_complained: false,
             table: span.clone(),
             run: span,
             untold: (0, Duration::ZERO),
         };
         stats.open(FIRST);
-        if stats.window.is_some() {
-            stats.clock = clock::reading().unwrap_or(0);
-        }
         Ok(stats)
     }
 
@@ -219,6 +222,7 @@ impl Stats {
     pub(super) fn stop(&mut self, transport: Option<&Transport>) {
         self.look(transport);
         self.close();
+        self.stopped = Some(Instant::now());
     }
 
     fn look(&mut self, transport: Option<&Transport>) {
@@ -252,6 +256,8 @@ impl Stats {
         let now = Instant::now();
         self.window = Some((now, fd));
         self.turn = now + length;
+        self.clock
+            .get_or_insert_with(|| clock::reading().unwrap_or(0));
     }
 
     fn close(&mut self) {
@@ -274,7 +280,7 @@ impl Stats {
             let before = std::mem::replace(&mut program.before, runs);
             let runs = program.before.0.saturating_sub(before.0);
             let ns = program.before.1.saturating_sub(before.1);
-            let ns = ns.saturating_sub(runs * self.clock);
+            let ns = ns.saturating_sub(runs * self.clock.unwrap_or(0));
             all += ns;
             for span in [&mut self.table, &mut self.run] {
                 span.runs[index].0 += runs;
@@ -305,10 +311,16 @@ impl Stats {
 /// # Errors
 /// It does not, which `--max-cpu` cannot do without.
 pub(super) fn check() -> Result<()> {
-    if let Err(errno) = enable() {
+    if let Err(errno) = enable()
+        && !is_on()
+    {
         bail!("--max-cpu cannot tell what programs cost: {}", why(errno));
     }
     Ok(())
+}
+
+fn is_on() -> bool {
+    fs::read_to_string(ENABLED).is_ok_and(|text| text.trim() == "1")
 }
 
 fn why(errno: Errno) -> &'static str {

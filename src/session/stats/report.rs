@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::time::Duration;
+use std::time::Instant;
 
 use super::Span;
 use super::Stats;
@@ -15,13 +16,14 @@ const COLUMNS: [&str; 6] = ["PROGRAM", "RUNS/S", "NS/RUN", "%CPU", "INSNS", "JIT
 /// Says what was measured in `span`, when the ledger has `seen` events. Of the whole run
 /// also of programs that did not run.
 pub(super) fn tell(stats: &Stats, span: &Span, seen: u64, whole: bool) {
-    let time = span.began.elapsed();
+    // Not the time that it takes to detach.
+    let time = stats.stopped.unwrap_or_else(Instant::now) - span.began;
     let all = if whole { "all " } else { "" };
     let mut head = format!("stats of {all}{}", seconds(time));
     if stats.switch != Switch::Refused {
         let _ = write!(head, ", programs sampled for {}", seconds(span.sampled));
-        if stats.clock > 0 {
-            let _ = write!(head, ", a run less {} ns to time it", stats.clock);
+        if let Some(clock) = stats.clock.filter(|clock| *clock > 0) {
+            let _ = write!(head, ", a run less {clock} ns to time it");
         }
     }
     if stats.switch == Switch::Already {
@@ -45,7 +47,7 @@ pub(super) fn tell(stats: &Stats, span: &Span, seen: u64, whole: bool) {
     let mut line = format!(
         "hello itself: {} CPU ({:.2} %)",
         seconds(cpu),
-        share(cpu.as_nanos() as f64, time) * 100.0
+        share(cpu.as_nanos() as f64, span.began.elapsed()) * 100.0
     );
     if whole {
         let _ = write!(line, ", before that {} to attach", seconds(span.cpu));
