@@ -178,7 +178,9 @@ fn losses() -> Result<()> {
     }];
     let turns = "1 of 3 turns lost events";
     let text = report::all(&results, &rows, &[]);
-    let line = text.lines().find(|line| line.contains(turns));
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("| hello file, JSON") && line.contains(turns));
     ensure!(text.contains(title), "{text}");
     ensure!(
         line.is_some_and(|line| line.contains(" 1,234 ") && line.contains(" 0.25 ")),
