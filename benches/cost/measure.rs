@@ -69,6 +69,13 @@ pub(crate) struct Measured {
     pub(crate) why: Option<String>,
 }
 
+impl Measured {
+    /// How many of its turns lost events, and how many there were.
+    pub(crate) fn losing(&self) -> (usize, usize) {
+        (self.losses.len(), self.starts.iter().map(Vec::len).sum())
+    }
+}
+
 /// What was measured.
 #[derive(Debug, Default)]
 pub(crate) struct Results {

@@ -110,7 +110,9 @@ fn work(results: &Results, work: Work, rows: &[&'static Row]) -> String {
         }
         let ns = |by| results.whole(|sample| sample.ns(row.name, work, by));
         let (Some(mean), Some(quarter)) = (ns(By::Mean), ns(By::Quarter)) else {
-            let why = losing_turns(measured).unwrap_or_else(|| DISTURBED.into());
+            let (losing, turns) = measured.losing();
+            let why = losing_turns(measured).filter(|_| losing == turns);
+            let why = why.unwrap_or_else(|| DISTURBED.into());
             let _ = writeln!(missing, "- {}: {why}", row.name);
             continue;
         };
@@ -193,7 +195,7 @@ fn starts(results: &Results, rows: &[&'static Row]) -> String {
 
 /// How many of a row's turns lost events; nothing where none did.
 pub(crate) fn losing_turns(measured: &Measured) -> Option<String> {
-    let (losing, all) = (measured.losses.len(), measured.starts.concat().len());
+    let (losing, all) = measured.losing();
     (losing > 0).then(|| format!("{losing} of {all} turns lost events"))
 }
 

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-2-Clause
 //! What hello wants to cost at most, and what it does.
 
+use crate::measure::Measured;
 use crate::measure::Results;
 use crate::measure::Sample;
 use crate::report;
@@ -99,9 +100,8 @@ fn all(results: &Results, storms: &[Storm], other: &Else) -> Vec<Target> {
     };
     // Each event is to be shown: turns in which some were not do not count, and are to be few.
     let few_lose = |row: &str| {
-        results
-            .of(row)
-            .is_some_and(|row| row.losses.len() * 10 <= row.starts.concat().len())
+        let losing = results.of(row).map(Measured::losing);
+        losing.is_some_and(|(losing, turns)| losing * 10 <= turns)
     };
     let losing = |row: &str| {
         results

@@ -293,19 +293,15 @@ fn histogram() -> Check {
 
 /// It was sleeping in read() when hello came.
 fn a_call_that_spans_the_start() -> Check {
-    for option in ["--by=syscall", "--by=errno,syscall", "--max-cpu=10000"] {
+    for options in [
+        &["--latency"][..],
+        &["--by=errno,syscall"],
+        &["--latency", "--max-cpu=10000"],
+    ] {
         let waiting = Waiting::start(&["calls", "101", "0", "0"])?;
         let pid = waiting.pid();
-        let mut running = Running::start(&mut hello(&[
-            "--mode",
-            "syscount",
-            "-o",
-            "json",
-            "--latency",
-            option,
-            "-p",
-            &pid,
-        ]))?;
+        let mut command = hello(&["--mode", "syscount", "-o", "json", "-p", &pid]);
+        let mut running = Running::start(command.args(options))?;
         running.attached()?;
         waiting.go()?;
         let seen = running.finish()?;
