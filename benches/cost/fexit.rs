@@ -2,6 +2,10 @@
 //! What calls that open nothing pay while hello watches opens by fexit: measured where
 //! the kernel has trampolines, in a VM if need be (`make bench-vm`).
 
+use std::collections::hash_map::DefaultHasher;
+use std::hash::Hash as _;
+use std::hash::Hasher as _;
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -54,20 +58,32 @@ pub(crate) fn measure(place: &Place, quiet: &mut Quiet) -> Result<String> {
         .context("no figures")?;
     let uname = nix::sys::utsname::uname()?;
     Ok(format!(
-        "{MARK} ratio {:.4} between {:.4} {:.4} untraced_ns {:.1} release {}",
+        "{MARK} ratio {:.4} between {:.4} {:.4} untraced_ns {:.1} hello {} release {}",
         ratio.value,
         ratio.low,
         ratio.high,
         results.whole(untraced).context("no figures")?,
+        identity(&place.hello)?,
         uname.release().to_string_lossy(),
     ))
 }
 
-/// The ratio and the kernel in the line, wherever it stands in a text.
-pub(crate) fn parse(text: &str) -> Option<(Estimate, String)> {
+/// Tells one build of hello from another.
+fn identity(hello: &Path) -> Result<String> {
+    let mut hasher = DefaultHasher::new();
+    std::fs::read(hello)?.hash(&mut hasher);
+    Ok(format!("{:016x}", hasher.finish()))
+}
+
+/// The ratio and the kernel in the line, wherever it stands in a text; `None` if it is of
+/// another build of hello.
+pub(crate) fn parse(text: &str, hello: &str) -> Option<(Estimate, String)> {
     let line = text.lines().find(|line| line.starts_with(MARK))?;
     let words: Vec<&str> = line.split_whitespace().collect();
     let after = |name, more: usize| words.iter().skip_while(|word| **word != name).nth(1 + more);
+    if *after("hello", 0)? != hello {
+        return None;
+    }
     let release = after("release", 0)?.split('-').next()?;
     let measure = Estimate {
         value: after("ratio", 0)?.parse().ok()?,
@@ -77,15 +93,21 @@ pub(crate) fn parse(text: &str) -> Option<(Estimate, String)> {
     Some((measure, release.to_owned()))
 }
 
-/// Measured here, or, where the kernel has no trampolines, what `make bench-vm` has left
-/// beside this binary.
-pub(crate) fn here_or_kept(place: &Place, quiet: &mut Quiet) -> Option<(Estimate, String)> {
-    if let Ok(line) = measure(place, quiet) {
-        return parse(&line);
-    }
-    let file = std::env::current_exe()
-        .ok()?
-        .parent()
-        .map(|dir| dir.join("vm"))?;
-    parse(&std::fs::read_to_string(file).ok()?)
+/// Measured here, or, where that does not work, as on a kernel without trampolines, what
+/// `make bench-vm` has left beside this binary. Which, and why, is said.
+pub(crate) fn here_or_kept(place: &Place, quiet: &mut Quiet) -> Result<Option<(Estimate, String)>> {
+    let hello = identity(&place.hello)?;
+    let why = match measure(place, quiet) {
+        Ok(line) => return Ok(parse(&line, &hello)),
+        Err(why) => why,
+    };
+    let file = std::env::current_exe()?.with_file_name("vm");
+    let kept = parse(&std::fs::read_to_string(file).unwrap_or_default(), &hello);
+    let then = if kept.is_some() {
+        "the figure of make bench-vm is taken"
+    } else {
+        "make bench-vm has no figure of this hello"
+    };
+    eprintln!("hello-bench: file by fexit: {why:#}; {then}");
+    Ok(kept)
 }

@@ -127,7 +127,7 @@ fn bench(words: &[String]) -> Result<()> {
         size: fs::metadata(&place.hello)
             .ok()
             .map(|file| file.len() as f64),
-        fexit: fexit::here_or_kept(&place, &mut bench.quiet),
+        fexit: fexit::here_or_kept(&place, &mut bench.quiet)?,
     };
     let text = format!(
         "{}\n### Targets\n\n{}\n{}",

@@ -172,7 +172,7 @@ pub(crate) const ROWS: &[Row] = &[
         works: &Work::ALL,
         job: Job::None,
         floor: "",
-        times: 4,
+        times: 8,
     },
     floor(ENTER, &["floor_enter"], &[Getppid, Mix]),
     floor(
@@ -257,7 +257,7 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     often(
-        8,
+        16,
         hello(
             "hello exec, text",
             Job::Execs,
@@ -267,7 +267,7 @@ pub(crate) const ROWS: &[Row] = &[
         ),
     ),
     often(
-        8,
+        16,
         hello(
             "hello exec, JSON",
             Job::Execs,

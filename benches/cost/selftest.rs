@@ -157,14 +157,18 @@ fn figures() -> Result<()> {
 
 fn losses() -> Result<()> {
     same!(
-        stats::lost("hello: file: …\nhello: 23 events, 0 lost\n"),
-        Some(0)
+        stats::ledger("hello: file: …\nhello: 23 events, 0 lost\n"),
+        Some((23, 0))
     );
     same!(
-        stats::lost("hello: 23 events, 12 lost (12 buffer full), 5 filtered out"),
-        Some(12)
+        stats::ledger("hello: 23 events, 12 lost (12 buffer full), 5 filtered out"),
+        Some((23, 12))
     );
-    same!(stats::lost("hello: cannot load"), None);
+    same!(
+        stats::ledger("hello: 0 calls counted, 0 lost, 7 filtered out"),
+        Some((0, 0))
+    );
+    same!(stats::ledger("hello: cannot load"), None);
 
     let mut results = example();
     let rows: Vec<&'static Row> = ROWS.iter().collect();
@@ -396,15 +400,19 @@ fn verdicts() -> Result<()> {
 }
 
 fn vm() -> Result<()> {
-    let line =
-        "x\nbench: fexit ratio 1.0123 between 1.0 1.1 untraced_ns 500.1 release 6.12.1-cloud\n";
+    let line = "x\nbench: fexit ratio 1.0123 between 1.0 1.1 untraced_ns 500.1 hello a1 \
+                release 6.12.1-cloud\n";
     let measure = Estimate {
         value: 1.0123,
         low: 1.0,
         high: 1.1,
     };
-    same!(fexit::parse(line), Some((measure, String::from("6.12.1"))));
-    same!(fexit::parse("bench: nothing"), None);
+    same!(
+        fexit::parse(line, "a1"),
+        Some((measure, String::from("6.12.1")))
+    );
+    same!(fexit::parse(line, "a2"), None);
+    same!(fexit::parse("bench: nothing", "a1"), None);
     Ok(())
 }
 

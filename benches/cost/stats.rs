@@ -86,11 +86,14 @@ impl Estimate {
     }
 }
 
-/// The losses in hello's closing line: `hello: 23 events, 2 lost (2 buffer full)`.
-pub(crate) fn lost(said: &str) -> Option<u64> {
+/// How many events or calls hello's closing line tells of, and how many were lost:
+/// `hello: 23 events, 2 lost (2 buffer full)`.
+pub(crate) fn ledger(said: &str) -> Option<(u64, u64)> {
     let line = said.lines().rev().find(|line| line.contains(" lost"))?;
-    let (before, _) = line.split_once(" lost")?;
-    before.rsplit(' ').next()?.parse().ok()
+    let (before, _) = line.strip_prefix("hello: ")?.split_once(" lost")?;
+    let shown = before.split(' ').next()?;
+    let lost = before.rsplit(' ').next()?;
+    Some((shown.parse().ok()?, lost.parse().ok()?))
 }
 
 /// A figure for people: three digits or so.

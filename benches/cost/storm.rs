@@ -118,7 +118,9 @@ fn storm(place: &Place, program: &str, options: &[&str], time: Duration) -> Resu
         seconds,
         opens,
         shown,
-        lost: if hello { stats::lost(&end.said) } else { None },
+        lost: stats::ledger(&end.said)
+            .filter(|_| hello)
+            .map(|(_, lost)| lost),
         cpu: end.cpu,
         stolen,
         memory,

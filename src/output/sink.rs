@@ -23,7 +23,7 @@ use nix::poll::PollFlags;
 use nix::poll::PollTimeout;
 use nix::poll::poll;
 
-/// Written once so much waits, or when the kernel's buffer has been drained.
+/// Written once so much waits, or when hello has read what it reads at a time.
 const BLOCK: usize = 64 << 10;
 
 /// Lines on their way out.

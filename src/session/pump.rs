@@ -130,7 +130,8 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
             Budget::new(percent, can_time)
         });
         if cx.args.stats || self.budget.is_some() {
-            self.stats = Some(Stats::start(self.skel.object(), self.plan)?);
+            let object = self.skel.object();
+            self.stats = Some(Stats::start(object, self.plan, seen(object)?)?);
         }
         if let Some(command) = &mut cx.command {
             command.release()?;
@@ -192,8 +193,7 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
                     && cx.args.stats
                 {
                     source.output().flush();
-                    let ledger = find_map(self.skel.object(), "hello_ledger")?;
-                    stats.tell_of_table(Ledger::read(&ledger, 0)?.seen);
+                    stats.tell_of_table(seen(self.skel.object())?);
                 }
             }
             source.output().flush();
@@ -287,13 +287,16 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
     /// Detaches, waits for programs still running, reads what they left, counts.
     fn finish(mut self, cx: &Context) -> Result<Report> {
         if let Some(stats) = &mut self.stats {
-            stats.stop(self.transport.as_ref());
+            stats.stop(self.transport.as_ref(), seen(self.skel.object())?);
         }
         self.source.borrow_mut().detaching(self.skel.object())?;
-        let missed = self.links.iter().map(kprobe_missed).sum::<u64>();
+        let mut missed = 0;
         // In reverse: an exit before its entry, and the programs that keep the filters
-        // true last, so that nothing is misjudged meanwhile.
-        while self.links.pop().is_some() {}
+        // true last, so that nothing is misjudged meanwhile. A link takes its count along:
+        // what it misses while it is closed nobody can read.
+        while let Some(link) = self.links.pop() {
+            missed += kprobe_missed(&link);
+        }
         grace_period();
         let object = self.skel.object();
         let map = find_map(object, "hello_ledger")?;
@@ -322,13 +325,18 @@ impl<'obj, S: Skel<'obj>> Session<'obj, '_, S> {
         ledger.add_output(source.output());
         ledger.estimated = self.budget.as_ref().is_some_and(Budget::has_sampled);
         if let Some(stats) = self.stats.as_ref().filter(|_| cx.args.stats) {
-            stats.tell_of_run(ledger.seen);
+            stats.tell_of_run();
         }
         Ok(Report {
             ledger,
             write_failure: source.output().take_failure(),
         })
     }
+}
+
+/// The events that the ledger has so far, without those that programs did not run for.
+fn seen(object: &Object) -> Result<u64> {
+    Ok(Ledger::read(&find_map(object, "hello_ledger")?, 0)?.seen)
 }
 
 /// Is it a process that has not ended? proc(5): the state stands after the name, which

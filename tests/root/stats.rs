@@ -32,6 +32,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("in_windows_and_off_again", in_windows_and_off_again),
     ("off_when_hello_is_killed", off_when_hello_is_killed),
     ("on_already", on_already),
+    ("on_for_a_while", on_for_a_while),
     ("without_leave", without_leave),
     ("high_water", high_water),
 ];
@@ -321,6 +322,25 @@ fn on_already() -> Check {
         seen.stderr
     );
     ensure!(sysctl().trim() == "1" && probe.is_counted()?, "it is off");
+    drop(on);
+    Ok(())
+}
+
+/// Whoever switched it on may switch it off before hello ends.
+fn on_for_a_while() -> Check {
+    let on = SysctlOn(sysctl());
+    fs::write(SYSCTL, "1\n").map_err(|error| error.to_string())?;
+    let probe = Probe::load()?;
+    let options = ["--mode", "buffer", "-u", "65534", "--stats"];
+    let mut running = Running::start(&mut hello(&options))?;
+    running.attached()?;
+    fs::write(SYSCTL, "0\n").map_err(|error| error.to_string())?;
+    for counted in [false, true, false, true] {
+        probe.wait_for(counted)?;
+    }
+    running.signal(Signal::SIGTERM);
+    let seen = running.finish()?;
+    ensure!(seen.status == Some(0), "{}", seen.stderr);
     drop(on);
     Ok(())
 }

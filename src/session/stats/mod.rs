@@ -99,17 +99,6 @@ impl Program {
     }
 }
 
-/// Who has the kernel count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Switch {
-    /// hello, in windows.
-    Own,
-    /// All is counted anyway, and nothing is changed.
-    Already,
-    /// Nobody: hello may not.
-    Refused,
-}
-
 /// Where in a slot its window begins. The golden ratio puts each into the largest gap that
 /// those before have left, so that work with a rhythm is not always met at the same beat.
 fn place(slot: u32) -> Duration {
@@ -129,15 +118,18 @@ fn next_window(start: Instant, now: Instant) -> Instant {
 pub(super) struct Stats {
     programs: Vec<Program>,
     plan: Option<Plan>,
-    switch: Switch,
+    /// The kernel counted for everybody when hello began, and may stop to.
+    was_on: bool,
+    /// hello may not have it count.
+    is_refused: bool,
     /// Nanoseconds of a run that are the clock's, once the kernel has counted.
     clock: Option<u64>,
     /// What makes the kernel count, and since when what it counts is not in the spans.
     window: Option<(Instant, Option<OwnedFd>)>,
     /// When the next window is to begin or this one to end.
     turn: Instant,
-    /// When the last window ended.
-    stopped: Option<Instant>,
+    /// When all was about to be detached, and the ledger's events then.
+    stopped: Option<(Instant, u64)>,
     /// Why the kernel would not count has been said.
     has_complained: bool,
     table: Span,
@@ -148,11 +140,11 @@ pub(super) struct Stats {
 }
 
 impl Stats {
-    /// Begins with the first window, when all is attached.
+    /// Begins with the first window, when all is attached and `seen` events are in the ledger.
     ///
     /// # Errors
     /// No descriptors are left.
-    pub(super) fn start(object: &Object, plan: Option<Plan>) -> Result<Self> {
+    pub(super) fn start(object: &Object, plan: Option<Plan>, seen: u64) -> Result<Self> {
         let mut programs = Vec::new();
         for program in object.progs().filter(libbpf_rs::ProgramImpl::autoload) {
             let info = program_info(program.as_fd()).unwrap_or_default();
@@ -166,15 +158,12 @@ impl Stats {
             });
         }
         let now = Instant::now();
-        let span = Span::new(programs.len(), now, 0);
+        let span = Span::new(programs.len(), now, seen);
         let mut stats = Self {
             programs,
             plan,
-            switch: if is_on() {
-                Switch::Already
-            } else {
-                Switch::Own
-            },
+            was_on: is_on(),
+            is_refused: false,
             clock: None,
             window: None,
             turn: now,
@@ -202,7 +191,7 @@ impl Stats {
 
     /// When [`turn`](Self::turn) has to be called next.
     pub(super) fn due(&self) -> Option<Instant> {
-        (self.switch != Switch::Refused).then_some(self.turn)
+        (!self.is_refused).then_some(self.turn)
     }
 
     /// hello has woken: looks how full the buffer is, and begins or ends a window if it
@@ -218,11 +207,12 @@ impl Stats {
         }
     }
 
-    /// The programs are about to be detached: ends the last window.
-    pub(super) fn stop(&mut self, transport: Option<&Transport>) {
+    /// The programs are about to be detached, with `seen` events in the ledger: ends the
+    /// last window.
+    pub(super) fn stop(&mut self, transport: Option<&Transport>, seen: u64) {
         self.look(transport);
         self.close();
-        self.stopped = Some(Instant::now());
+        self.stopped = Some((Instant::now(), seen));
     }
 
     fn look(&mut self, transport: Option<&Transport>) {
@@ -233,22 +223,17 @@ impl Stats {
     }
 
     fn open(&mut self, length: Duration) {
-        let fd = match self.switch {
-            Switch::Own => match enable() {
-                Ok(fd) => Some(fd),
-                Err(errno) => {
-                    if !std::mem::replace(&mut self.has_complained, true) {
-                        crate::say!("hello: runs of programs cannot be timed: {}", why(errno));
-                    }
-                    if matches!(errno, Errno::EPERM | Errno::EINVAL) {
-                        self.switch = Switch::Refused;
-                    }
-                    self.turn = next_window(self.run.began, Instant::now());
-                    return;
+        let fd = match enable() {
+            Ok(fd) => Some(fd),
+            Err(_) if is_on() => None,
+            Err(errno) => {
+                if !std::mem::replace(&mut self.has_complained, true) {
+                    crate::say!("hello: runs of programs cannot be timed: {}", why(errno));
                 }
-            },
-            Switch::Already => None,
-            Switch::Refused => return,
+                self.is_refused = matches!(errno, Errno::EPERM | Errno::EINVAL);
+                self.turn = next_window(self.run.began, Instant::now());
+                return;
+            }
         };
         for program in &mut self.programs {
             program.before = program.runs();
@@ -296,13 +281,15 @@ impl Stats {
     /// Says what was measured since the last table; `seen` events are in the ledger.
     pub(super) fn tell_of_table(&mut self, seen: u64) {
         self.book();
-        report::tell(self, &self.table, seen, false);
+        report::tell(self, &self.table, (Instant::now(), seen), false);
         self.table = Span::new(self.programs.len(), Instant::now(), seen);
     }
 
-    /// Says what was measured in all the run.
-    pub(super) fn tell_of_run(&self, seen: u64) {
-        report::tell(self, &self.run, seen, true);
+    /// Says what was measured in all the run, once it is [stopped](Self::stop).
+    pub(super) fn tell_of_run(&self) {
+        if let Some(end) = self.stopped {
+            report::tell(self, &self.run, end, true);
+        }
     }
 }
 

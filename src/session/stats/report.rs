@@ -8,25 +8,23 @@ use std::time::Instant;
 
 use super::Span;
 use super::Stats;
-use super::Switch;
 use super::own_cpu;
 
 const COLUMNS: [&str; 6] = ["PROGRAM", "RUNS/S", "NS/RUN", "%CPU", "INSNS", "JITED"];
 
-/// Says what was measured in `span`, when the ledger has `seen` events. Of the whole run
-/// also of programs that did not run.
-pub(super) fn tell(stats: &Stats, span: &Span, seen: u64, whole: bool) {
-    // Not the time that it takes to detach.
-    let time = stats.stopped.unwrap_or_else(Instant::now) - span.began;
+/// Says what was measured in `span`, which ended with `seen` events in the ledger. Of the
+/// whole run also of programs that did not run.
+pub(super) fn tell(stats: &Stats, span: &Span, (end, seen): (Instant, u64), whole: bool) {
+    let time = end - span.began;
     let all = if whole { "all " } else { "" };
     let mut head = format!("stats of {all}{}", seconds(time));
-    if stats.switch != Switch::Refused {
+    if !stats.is_refused {
         let _ = write!(head, ", programs sampled for {}", seconds(span.sampled));
         if let Some(clock) = stats.clock.filter(|clock| *clock > 0) {
             let _ = write!(head, ", a run less {clock} ns to time it");
         }
     }
-    if stats.switch == Switch::Already {
+    if stats.was_on {
         head += " (kernel.bpf_stats_enabled is on already, and left so)";
     }
     crate::say!("hello: {head}");
